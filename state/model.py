@@ -56,7 +56,7 @@ def make_endpoint(
         raise ValueError(f"port: {port} is not between 1 and 65535")
     identity = f"{uid_source}/{port}" if uid_source else f"{namespace}/{name}/{host}/{port}"
     return Endpoint(
-        uid=EndpointUid(xxhash.xxh3_64_intdigest(identity)),
+        uid=EndpointUid(xxhash.xxh3_64_intdigest(identity.encode())),
         id=format_endpoint_id(host, port),
         name=name,
         namespace=namespace,

@@ -1,4 +1,4 @@
-"""What the core asks of a store and of discovery. Backends fit these Protocols without inheriting."""
+"""What the core asks of a store and of discovery. Backends fit without inheriting."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -39,7 +39,7 @@ class Store(Protocol):
         """Raise the replica's incarnation, atomically; older ones are fenced from here on."""
 
     async def renew(self, membership: Membership) -> frozenset[ReplicaId] | None:
-        """Extend the lease and return the live replicas, or None when this incarnation is fenced."""
+        """Extend the lease and return the live replicas; None: this incarnation is fenced."""
 
     async def publish_gauge(self, gauge: Gauge) -> bool:
         """Replace the replica's gauge and tell the others. False: fenced, nothing was written."""
@@ -63,7 +63,7 @@ class Store(Protocol):
         """Replace the shard's snapshot, whole. False: not the owner, or not newer."""
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[StoreEvent]]:
-        """Subscribe. Within the context each event after subscription arrives once, in order of writing.
+        """Subscribe. Within the context each later event arrives once, in order of writing.
 
         A subscriber that falls behind loses the oldest events; since each carries whole state, the
         next one heals.

@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_on_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that the first SIGTERM or SIGINT sets; a second one exits with 128 + signal."""
+    """Yield an event that the first SIGTERM or SIGINT sets; a second one ends the process."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 

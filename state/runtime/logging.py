@@ -12,9 +12,7 @@ LogFormat = Literal["auto", "json", "text"]
 def configure(*, level: str = "info", form: LogFormat = "auto") -> None:
     """Set structlog up for this process; called once by a composition root."""
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
-    renderer = (
-        structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
-    )
+    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

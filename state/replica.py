@@ -1,0 +1,148 @@
+"""A replica's life in the pool: it joins, hears its peers, tells them its gauge, and leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+
+from state.errors import StoreUnavailable
+from state.merge import Merge
+from state.model import Endpoint, Gauge, Membership, ReplicaId, Snapshot
+from state.ports import EndpointSource, Store, StoreEvent
+from state.runtime.clock import Clock
+from state.runtime.tasks import supervise
+from state.settings import StateSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Replica:
+    """Keeps one `Merge` in step with a store and a discovery source.
+
+    Nothing here is awaited by a decision: decisions read `merge.view` and book in `merge.ledger`.
+    """
+
+    def __init__(
+        self,
+        *,
+        merge: Merge,
+        store: Store,
+        source: EndpointSource,
+        clock: Clock,
+        settings: StateSettings,
+    ) -> None:
+        self.merge = merge
+        self.membership: Membership | None = None
+        self.discovered = asyncio.Event()
+        """Set once discovery has delivered its first complete set."""
+        self._store = store
+        self._source = source
+        self._clock = clock
+        self._settings = settings
+        self._seq = 0
+        self._news = asyncio.Event()
+        self._picks = (clock.monotonic(), 0)
+        merge.ledger.on_news = self._news.set
+
+    @property
+    def id(self) -> ReplicaId:
+        return self.merge.replica
+
+    async def run(self) -> None:
+        """Stay in the pool until cancelled; an unusable first endpoint list raises its error."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._source.run(self._on_endpoints), name="discovery")
+            tasks.create_task(supervise(self._take_part, name="membership"), name="membership")
+
+    async def leave(self) -> None:
+        """Drop this replica's share at once; afterwards nothing of it is published."""
+        membership, self.membership = self.membership, None
+        if membership is not None:
+            try:
+                await self._store.leave(membership)
+            except StoreUnavailable as error:
+                log.warning("could not leave the pool, the lease will end it", error=str(error))
+
+    def _on_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
+        if self.merge.set_endpoints(endpoints):
+            log.info("endpoints changed", count=len(self.merge.view))
+        self.discovered.set()
+
+    async def _take_part(self) -> None:
+        async with self._store.events() as events, asyncio.TaskGroup() as tasks:
+            await self._join()
+            tasks.create_task(self._listen(aiter(events)), name="events")
+            tasks.create_task(self._flush(), name="flush")
+            tasks.create_task(self._heartbeat(), name="heartbeat")
+
+    async def _join(self) -> None:
+        self.membership = await self._store.join(self.id)
+        self.merge.joined(self.membership.incarnation)
+        contents = await self._store.read()
+        now = self._clock.monotonic()
+        for gauge in contents.gauges:
+            self.merge.apply_gauge(gauge, now)
+        for snapshot in contents.snapshots:
+            self.merge.apply_snapshot(snapshot, now)
+        self.merge.view.peers_age_seconds = self._settings.flush_gap_seconds
+        await self._publish()
+
+    async def _listen(self, events: AsyncIterator[StoreEvent]) -> None:
+        async for event in events:
+            self._on_event(event)
+
+    def _on_event(self, event: StoreEvent) -> None:
+        now = self._clock.monotonic()
+        if isinstance(event, Gauge):
+            self.merge.apply_gauge(event, now)
+        elif isinstance(event, Snapshot):
+            self.merge.apply_snapshot(event, now)
+        else:
+            self.merge.drop_peer(event)
+
+    async def _flush(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._publish()
+            await asyncio.sleep(self._settings.flush_gap_seconds)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            await self._renew()
+            self._measure_picks()
+            await self._publish()
+            self._drop_silent()
+
+    async def _renew(self) -> None:
+        if self.membership is None:
+            return
+        live = await self._store.renew(self.membership)
+        if live is None:
+            log.warning("fenced, joining again", replica=self.id)
+            await self._join()
+        else:
+            self.merge.keep_peers(live)
+
+    async def _publish(self) -> None:
+        if self.membership is None:
+            return
+        self._seq += 1
+        if not await self._store.publish_gauge(self.merge.ledger.gauge(self.membership, self._seq)):
+            log.warning("gauge refused, joining again", replica=self.id)
+            self.membership = await self._store.join(self.id)
+            self.merge.joined(self.membership.incarnation)
+
+    def _measure_picks(self) -> None:
+        now, assigned = self._clock.monotonic(), self.merge.ledger.assigned
+        before, count = self._picks
+        self._picks = (now, assigned)
+        if now > before:
+            self.merge.view.own_picks_per_second = (assigned - count) / (now - before)
+
+    def _drop_silent(self) -> None:
+        before = self._clock.monotonic() - self._settings.lease_seconds
+        for replica in self.merge.silent_peers(before):
+            log.warning("peer lost, its share is dropped", peer=replica)
+            self.merge.drop_peer(replica)

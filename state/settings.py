@@ -1,0 +1,16 @@
+"""Settings of the state package."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StateSettings(BaseModel):
+    """Cadence of what a replica tells its peers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flush_gap_seconds: float = Field(default=0.005, ge=0.001, le=1.0)
+    """Least time between two gauges. 5 ms keeps placement close to a perfect view."""
+    heartbeat_seconds: float = Field(default=0.3, ge=0.05, le=10.0)
+    """A gauge is published this often even without news, and the lease renewed."""
+    lease_seconds: float = Field(default=1.5, ge=0.2, le=60.0)
+    """A replica not heard from for this long counts for nothing: five heartbeats."""
