@@ -47,12 +47,12 @@ def read_whole(body: bytes) -> Reading:
 
     Lone surrogate escapes are accepted, as model servers do; invalid UTF-8 is not looked for.
     """
-    try:
-        return Reading(_DECODER.decode(body), partial=False, cut=None)
-    except RecursionError:
-        raise InvalidJson("nested too deeply", body) from None
-    except ValueError as error:
-        return Reading(_read_surrogates(body, error), partial=False, cut=None)
+    fields, source = _decode(body)
+    if source is not body:
+        for name in Fields.__struct_fields__:
+            span = _span(getattr(fields, name), source)
+            setattr(fields, name, msgspec.Raw(body[slice(*span)]) if span else ABSENT)
+    return Reading(fields, partial=False, cut=None)
 
 
 def read_partial(body: bytes) -> Reading:
@@ -71,29 +71,40 @@ def value_of(fields: Fields, name: str) -> bytes:
     return b"" if value == b"null" else value
 
 
-def offset_in(body: bytes, value: msgspec.Raw) -> int:
-    """Return where a value that was decoded from this very body starts in it."""
-    return _address(value) - _address(body)
+def model_span(body: bytes, *, partial: bool) -> tuple[int, int] | None:
+    """Return where the value of the model that counts lies; None if it is absent or cut off.
+
+    Raises InvalidJson for a complete body that is not one JSON object.
+    """
+    if partial:
+        models = [span for span in top_level(body) if span.name == "model"]
+        return models[-1][1:3] if models and not models[-1].cut else None
+    fields, source = _decode(body)
+    return _span(fields.model, source)
+
+
+def _decode(body: bytes) -> tuple[Fields, bytes]:
+    """Return the fields, and the bytes that they are views of: the body or one of equal length."""
+    try:
+        return _DECODER.decode(body), body
+    except RecursionError:
+        raise InvalidJson("nested too deeply", body) from None
+    except ValueError as error:
+        repaired = _SURROGATE.sub(rb"\\ufffd", body)
+        try:
+            return _DECODER.decode(repaired), repaired
+        except (ValueError, RecursionError):
+            raise InvalidJson(str(error), body) from None
+
+
+def _span(value: msgspec.Raw, source: bytes) -> tuple[int, int] | None:
+    """Return where a value lies in the bytes from which it was decoded."""
+    if value is ABSENT:
+        return None
+    start = _address(value) - _address(source)
+    return start, start + len(memoryview(value))
 
 
 def _address(buffer: bytes | msgspec.Raw) -> int:
     address: int = np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
     return address
-
-
-def _read_surrogates(body: bytes, error: ValueError) -> Fields:
-    """Read a body whose only fault may be lone surrogates, which the decoder refuses."""
-    # Same length, so that values can be taken from the body as it came.
-    repaired = _SURROGATE.sub(rb"\\ufffd", body)
-    try:
-        fields = _DECODER.decode(repaired) if repaired != body else None
-    except (ValueError, RecursionError):
-        fields = None
-    if fields is None:
-        raise InvalidJson(str(error), body) from None
-    for name in Fields.__struct_fields__:
-        value = getattr(fields, name)
-        if value is not ABSENT:
-            start = offset_in(repaired, value)
-            setattr(fields, name, msgspec.Raw(body[start : start + len(memoryview(value))]))
-    return fields

@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
+
+Octets = npt.NDArray[np.uint8]
+Positions = npt.NDArray[np.intp]
 
 MAX_SCAN_BYTES = 4 << 20
 """What lies further from the start of a partial body counts as cut off."""
@@ -62,10 +66,8 @@ class _Structure:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        # Of equal length, so that positions hold; in this order, so that `\\"` ends a string.
-        bare = body.replace(rb"\\", b"..").replace(rb"\"", b"..")
-        octets = np.frombuffer(bare, np.uint8)
-        self._quotes = np.flatnonzero(octets == ord('"'))
+        octets = np.frombuffer(body, np.uint8)
+        self._quotes = _plain_quotes(octets)
         folded = octets | 0x20  # makes { of [ and } of ]
         found = np.flatnonzero((folded == ord("{")) | (folded == ord("}")))
         self._brackets = found[np.searchsorted(self._quotes, found) % 2 == 0]
@@ -92,6 +94,22 @@ class _Structure:
         closes = self._depth[opening:] == self._depth[opening] - 1
         closing = int(closes.argmax())
         return int(self._brackets[opening + closing]) + 1 if closes[closing] else None
+
+
+def _plain_quotes(octets: Octets) -> Positions:
+    """Return where the quotes are that no backslash escapes: those after an even run of them."""
+    quotes = np.flatnonzero(octets == ord('"'))
+    slashes = np.flatnonzero(octets == ord("\\"))
+    if not len(slashes):
+        return quotes
+    # For each backslash the index of the first one of its run, hence the length of the run so far.
+    starts = np.concatenate(([True], np.diff(slashes) > 1))
+    index = np.arange(len(slashes))
+    length = index - np.maximum.accumulate(np.where(starts, index, 0)) + 1
+    before = np.searchsorted(slashes, quotes) - 1
+    follows = (before >= 0) & (slashes[before] == quotes - 1)
+    plain: Positions = quotes[~(follows & (length[before] % 2 == 1))]
+    return plain
 
 
 def _text(quoted: bytes) -> str:
