@@ -1,0 +1,30 @@
+"""`python -m chaos`: the commands, each in a module of its own."""
+
+import typer
+
+from chaos.fleet import fleet
+
+app = typer.Typer(
+    name="murmuration-chaos",
+    help="Simulated model servers, load and faults.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def chaos() -> None:
+    """Keep every command a subcommand, whatever their number."""
+
+
+app.command()(fleet)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Simulated model servers: vLLM's HTTP face over a virtual-time engine."""
