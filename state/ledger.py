@@ -10,6 +10,9 @@ from state.view import PoolView
 REQUESTS, PREFILL, DECODE, ASSIGNED, DONE = range(5)
 COLUMNS = 5
 
+MEAN_WEIGHT = 1 / 64
+"""Weight of one request in the running mean of prompt sizes."""
+
 
 class Booking:
     """One in-flight request of this replica. Its stream owns it and releases it."""
@@ -75,13 +78,16 @@ class Ledger:
     def book(self, uid: EndpointUid, *, prefill_tokens: int, decode_tokens: int) -> Booking:
         """Count a request against an endpoint; the caller owns the booking."""
         self.open(uid, prefill_tokens, decode_tokens)
+        self.assigned += 1
+        self.view.mean_prefill_tokens += MEAN_WEIGHT * (
+            prefill_tokens - self.view.mean_prefill_tokens
+        )
         return Booking(self, uid, prefill_tokens, decode_tokens)
 
     def open(self, uid: EndpointUid, prefill: int, decode: int) -> None:
         """Add one request to an endpoint's row."""
         self.change(uid, 1, prefill, decode)
         self._counts[ASSIGNED, self._rows[uid]] += 1
-        self.assigned += 1
 
     def close(self, uid: EndpointUid, prefill: int, decode: int) -> None:
         """Take one request off an endpoint's row; the row goes when it is empty and unlisted."""

@@ -62,6 +62,7 @@ class Merge:
         before, self.view = self.view, PoolView(tuple(by_uid(endpoints).values()))
         self.view.peers_age_seconds = before.peers_age_seconds
         self.view.own_picks_per_second = before.own_picks_per_second
+        self.view.mean_prefill_tokens = before.mean_prefill_tokens
         self.ledger.rebind(self.view)
         for peer in self._peers.values():
             self._count(peer.gauge, 1)
@@ -130,7 +131,7 @@ class Merge:
         ]
 
     def _remember(self, gauge: Gauge) -> None:
-        """Keep the newest order per replica, also after it left: a late message must not revive it."""
+        """Keep the newest order per replica, also after it left: a late message revives nobody."""
         self._newest.pop(gauge.replica, None)
         self._newest[gauge.replica] = gauge.order
         if len(self._newest) > MOST_REPLICAS_REMEMBERED:
@@ -143,7 +144,7 @@ class Merge:
         self._sum_cuts()
 
     def _sum_cuts(self) -> None:
-        """Only live incarnations count: what a dead replica had open stays in the scraped number."""
+        """Only live incarnations count: a dead one's requests stay in the scraped number."""
         live = {(r, peer.gauge.incarnation) for r, peer in self._peers.items()}
         live |= {(self.replica, incarnation) for incarnation in self._incarnations}
         column = self.view.open_at_cut
@@ -167,6 +168,7 @@ class Merge:
 def _add_at(view: PoolView, column: IntArray, uids: UidArray, amounts: IntArray) -> None:
     slots = view.locate(uids)
     known = slots >= 0
+    view.revision += 1
     column[slots[known]] += amounts[known]
 
 

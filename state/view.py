@@ -59,6 +59,12 @@ class PoolView:
         """Requests of live replicas that were open when the endpoint was scraped."""
         self.versions: dict[ShardId, tuple[int, int]] = {}
         """Newest `(fence, version)` merged per shard: recorded with each decision."""
+        self.now = 0.0
+        """Monotonic seconds of this process at the start of the decision."""
+        self.revision = 0
+        """Grows whenever a number changes, so that what is derived from them can be kept."""
+        self.mean_prefill_tokens = 0.0
+        """Running mean of the uncached prompt tokens of this replica's requests."""
         self.replicas = 1
         """Live replicas, this one included."""
         self.peers_age_seconds = 0.0
@@ -84,6 +90,7 @@ class PoolView:
         slot = self.slots.get(observation.uid)
         if slot is None:
             return
+        self.revision += 1
         self.observed_at[slot] = observed_at
         for name in SIGNALS:
             getattr(self, name)[slot] = known(getattr(observation, name))
@@ -93,6 +100,7 @@ class PoolView:
         slot = self.slots.get(uid)
         if slot is None:
             return
+        self.revision += 1
         self.requests[slot] += requests
         self.prefill_tokens[slot] += prefill
         self.decode_tokens[slot] += decode
@@ -107,9 +115,9 @@ class PoolView:
         rebased = scraped + (self.requests - self.open_at_cut)
         return np.fmax(rebased, self.requests)
 
-    def ages(self, now: float) -> FloatArray:
+    def ages(self) -> FloatArray:
         """Seconds since each endpoint's cut; NaN where it was never scraped."""
-        return now - self.observed_at
+        return self.now - self.observed_at
 
 
 def _unknown(size: int) -> FloatArray:

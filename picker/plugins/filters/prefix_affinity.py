@@ -1,0 +1,80 @@
+"""`prefix-affinity-filter`: requests that share the head of their prompt meet on one endpoint.
+
+Rendezvous hashing orders the endpoints for the head of the prefix chain, in every replica alike and
+with nothing to synchronise; the first whose delay is within a bound of the mean takes the request,
+so that a popular prefix spreads over as many endpoints as its load needs. It never randomises.
+"""
+
+import numpy as np
+
+from picker.requests.model import InferenceRequest
+from picker.scheduling.delay import ExpectedDelay
+from picker.scheduling.framework import Filter, PluginContext
+from picker.scheduling.registry import Parameters, PluginType
+from state.model import BoolArray, FloatArray, UidArray
+from state.view import PoolView
+
+
+class PrefixAffinityParameters(Parameters, frozen=True):
+    """Parameters of `prefix-affinity-filter`."""
+
+    head_blocks: int = 4
+    """Blocks of the prefix chain that requests must share to meet; shorter prompts use what they
+    have. Four blocks are 256 tokens: longer than a greeting, shorter than a system prompt."""
+    bound: float = 1.25
+    """An endpoint holds a prefix while its delay is at most this many times the mean."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would switch the filter off silently."""
+        if self.head_blocks < 1:
+            raise ValueError(f"headBlocks: {self.head_blocks} is below 1")
+        if self.bound < 1:
+            raise ValueError(f"bound: {self.bound} is below 1")
+
+
+class PrefixAffinityFilter:
+    """Keeps the holder of the request's prefix, or everybody if there is none with room."""
+
+    def __init__(self, parameters: PrefixAffinityParameters, delay: ExpectedDelay) -> None:
+        self._head_blocks = parameters.head_blocks
+        self._bound = parameters.bound
+        self._delay = delay
+
+    def filter(self, request: InferenceRequest, view: PoolView, candidates: BoolArray) -> BoolArray:
+        head = request.prefix[: self._head_blocks]
+        if not head:
+            return candidates
+        roomy = candidates & self._has_room(request.tokens_in(len(head)), view, candidates)
+        if not roomy.any():
+            return candidates
+        holder = np.argmax(np.where(roomy, rendezvous_weights(view.uids, head[-1]), 0))
+        kept = np.zeros_like(candidates)
+        kept[holder] = True
+        return kept
+
+    def _has_room(self, head_tokens: int, view: PoolView, candidates: BoolArray) -> BoolArray:
+        """The time that the cached head saves is worth waiting for, on top of the bound."""
+        delays: FloatArray = self._delay.seconds(view)
+        saved = head_tokens / self._delay.rates(view)
+        roomy: BoolArray = delays <= self._bound * delays[candidates].mean() + saved
+        return roomy
+
+
+def rendezvous_weights(uids: UidArray, key: int) -> UidArray:
+    """Return a hash of (endpoint, key) per endpoint; the highest weight is the first holder.
+
+    The finaliser of splitmix64 (Steele, Lea, Flood 2014): every input bit moves every output bit.
+    """
+    mixed = uids ^ np.uint64(key)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _build(parameters: PrefixAffinityParameters, context: PluginContext) -> PrefixAffinityFilter:
+    return PrefixAffinityFilter(parameters, context.delay)
+
+
+TYPE = PluginType(
+    name="prefix-affinity-filter", role=Filter, parameters=PrefixAffinityParameters, build=_build
+)

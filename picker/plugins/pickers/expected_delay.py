@@ -1,0 +1,121 @@
+"""`expected-delay-picker`: the endpoint where the first token is expected soonest.
+
+Knows how old its view is. While the others' picks since the view could have filled the best
+endpoint, it spreads over those that they would fill (water-filling, small pools) or takes the best
+of a few sampled ones (large pools), so that replicas do not herd.
+"""
+
+import random
+
+import numpy as np
+
+from picker.requests.model import InferenceRequest
+from picker.scheduling.delay import ExpectedDelay
+from picker.scheduling.framework import Pick, Picker, PluginContext
+from picker.scheduling.registry import Parameters, PluginType
+from state.model import BoolArray, FloatArray, IntArray
+from state.view import PoolView
+
+
+class ExpectedDelayParameters(Parameters, frozen=True):
+    """Parameters of `expected-delay-picker`."""
+
+    samples: int = 4
+    """Endpoints compared in a large pool."""
+    small_pool: int = 16
+    """Up to this many candidates all are compared."""
+    stale_seconds: float = 0.05
+    """Peers' gauges older than this call for water-filling in large pools too."""
+    score_seconds: float = 1.0
+    """What the profile's scorers are worth: a score of 0 counts as this much more delay than 1."""
+    max_num_of_endpoints: int = 1
+    """Endpoints named, best first, for gateways that retry on the next."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that choose nobody."""
+        if min(self.samples, self.max_num_of_endpoints) < 1:
+            raise ValueError("samples and maxNumOfEndpoints must be at least 1")
+        if min(self.small_pool, self.stale_seconds, self.score_seconds) < 0:
+            raise ValueError("smallPool, staleSeconds and scoreSeconds must not be negative")
+
+
+class ExpectedDelayPicker:
+    """Chooses by delay plus the request's own prefill time, aware of the view's age."""
+
+    def __init__(
+        self, parameters: ExpectedDelayParameters, delay: ExpectedDelay, rng: random.Random
+    ) -> None:
+        self._parameters = parameters
+        self._delay = delay
+        self._rng = rng
+
+    def pick(
+        self,
+        request: InferenceRequest,
+        view: PoolView,
+        candidates: BoolArray,
+        scores: FloatArray,
+    ) -> Pick:
+        slots = np.flatnonzero(candidates)
+        if slots.size == 1:
+            return Pick(slots=(int(slots[0]),), reason="only-candidate")
+        costs = self._costs(request, view, scores)[slots]
+        age = view.peers_age_seconds if view.replicas > 1 else 0.0
+        if slots.size > self._parameters.small_pool and age <= self._parameters.stale_seconds:
+            chosen = self._best_of_samples(costs)
+            reason = "best-of-samples"
+        else:
+            chosen, reason = self._fill(costs, self._work_since_view(request, view, age))
+        return Pick(slots=self._with_spares(slots, costs, chosen), reason=reason)
+
+    def _costs(self, request: InferenceRequest, view: PoolView, scores: FloatArray) -> FloatArray:
+        own = request.prompt_tokens / self._delay.rates(view)
+        best = scores.max()
+        worse = (best - scores) / best if best > 0 else scores
+        return self._delay.seconds(view) + own + self._parameters.score_seconds * worse
+
+    def _best_of_samples(self, costs: FloatArray) -> int:
+        sampled = self._rng.sample(range(costs.size), min(self._parameters.samples, costs.size))
+        return min(sampled, key=costs.__getitem__)
+
+    def _work_since_view(self, request: InferenceRequest, view: PoolView, age: float) -> float:
+        """Seconds of work that peers may have placed and that the view cannot show yet."""
+        peers = view.peer_picks_per_second
+        mirrored = view.own_picks_per_second * (view.replicas - 1)
+        tokens = view.mean_prefill_tokens or request.prompt_tokens
+        return max(peers, mirrored) * age * tokens / float(self._delay.rates(view).mean())
+
+    def _fill(self, costs: FloatArray, work: float) -> tuple[int, str]:
+        if work <= 0:
+            ties = np.flatnonzero(costs <= costs.min() * (1 + 1e-9))
+            return int(ties[self._rng.randrange(ties.size)]), "least-delay"
+        room = np.maximum(water_level(costs, work) - costs, 0.0)
+        reached = np.cumsum(room)
+        drawn = np.searchsorted(reached, self._rng.random() * reached[-1], side="right")
+        return int(min(drawn, costs.size - 1)), "water-filling"
+
+    def _with_spares(self, slots: IntArray, costs: FloatArray, chosen: int) -> tuple[int, ...]:
+        most = self._parameters.max_num_of_endpoints
+        if most == 1:
+            return (int(slots[chosen]),)
+        others = [i for i in np.argsort(costs, kind="stable").tolist() if i != chosen]
+        return tuple(int(slots[i]) for i in [chosen, *others[: most - 1]])
+
+
+def water_level(costs: FloatArray, work: float) -> float:
+    """Return W with the sum of max(W - cost, 0) equal to `work`: where pouring it in would end."""
+    ordered = np.sort(costs)
+    counts = np.arange(1, ordered.size + 1)
+    levels = (work + np.cumsum(ordered)) / counts
+    # The level of the k lowest holds if it does not reach the next one.
+    above = np.append(ordered[1:], np.inf)
+    return float(levels[np.argmax(levels <= above)])
+
+
+def _build(parameters: ExpectedDelayParameters, context: PluginContext) -> ExpectedDelayPicker:
+    return ExpectedDelayPicker(parameters, context.delay, context.rng)
+
+
+TYPE = PluginType(
+    name="expected-delay-picker", role=Picker, parameters=ExpectedDelayParameters, build=_build
+)

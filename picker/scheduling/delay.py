@@ -1,0 +1,94 @@
+"""Expected delay: what it costs to put one more request on an endpoint, in seconds."""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from state.model import BoolArray, FloatArray
+from state.view import PoolView
+
+
+class DelaySettings(BaseModel):
+    """How load becomes seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default_prefill_tokens_per_second: float = Field(default=8000.0, gt=0)
+    """Prefill rate of an endpoint while no endpoint of the pool has taught us its own."""
+    decode_weight_tokens: float = Field(default=32.0, ge=0)
+    """What a request in flight adds to the delay of the next, in prefill tokens: each sequence in
+    the batch slows every step a little."""
+    outside_request_tokens: float = Field(default=512.0, ge=0)
+    """Prompt size assumed of waiting requests that no live replica booked (orphans, others)."""
+    kv_pressure_from_ratio: float = Field(default=0.8, ge=0, lt=1)
+    """KV usage above which preemption threatens and the penalty starts."""
+    kv_pressure_seconds: float = Field(default=2.0, ge=0)
+    """Penalty at a full KV cache; it grows with the square of the way there."""
+    staleness_threshold_seconds: float = Field(default=5.0, gt=0)
+    """Scraped signals older than this are unknown: the ledger alone counts."""
+
+
+class ExpectedDelay:
+    """Seconds until a new request's prefill could start, per endpoint.
+
+    pending prefill / prefill rate + a slope for decode concurrency + KV pressure. An unknown signal
+    is neutral: rate and outside load of an unscraped endpoint are the pool's own average.
+    """
+
+    def __init__(self, settings: DelaySettings) -> None:
+        self._settings = settings
+        self._view: PoolView | None = None
+        self._revision = -1
+        self._until = 0.0
+        self._seconds: FloatArray = np.zeros(0)
+        self._rates: FloatArray = np.zeros(0)
+
+    def seconds(self, view: PoolView) -> FloatArray:
+        """Return the delay of each endpoint. The array is shared: do not write to it."""
+        self._refresh(view)
+        return self._seconds
+
+    def rates(self, view: PoolView) -> FloatArray:
+        """Return the prefill rate of each endpoint in tokens per second, none unknown."""
+        self._refresh(view)
+        return self._rates
+
+    def _refresh(self, view: PoolView) -> None:
+        same = view is self._view and view.revision == self._revision
+        if same and view.now < self._until:
+            return
+        self._view, self._revision = view, view.revision
+        self._until = view.now + self._settings.staleness_threshold_seconds / 100
+        self._rates = self._prefill_rates(view)
+        self._seconds = self._delays(view, self._rates)
+
+    def _prefill_rates(self, view: PoolView) -> FloatArray:
+        rates = view.prefill_tokens_per_second
+        unknown = ~(rates > 0)
+        if not unknown.any():
+            return rates
+        default = self._settings.default_prefill_tokens_per_second
+        return np.where(unknown, default if unknown.all() else rates[~unknown].mean(), rates)
+
+    def _delays(self, view: PoolView, rates: FloatArray) -> FloatArray:
+        settings = self._settings
+        fresh = view.ages() <= settings.staleness_threshold_seconds
+        outside = self._outside(view, fresh)
+        waiting = np.minimum(outside, np.fmax(view.waiting, 0))
+        tokens = (
+            view.prefill_tokens
+            + settings.decode_weight_tokens * (view.requests + outside)
+            + settings.outside_request_tokens * np.where(fresh, waiting, 0)
+        )
+        return np.maximum(tokens, 0) / rates + self._kv_pressure(view, fresh)
+
+    def _outside(self, view: PoolView, fresh: BoolArray) -> FloatArray:
+        """Requests that the scrapes show and no live replica booked."""
+        outside = view.outstanding() - view.requests
+        if fresh.all():
+            return outside
+        return np.where(fresh, outside, outside[fresh].mean() if fresh.any() else 0.0)
+
+    def _kv_pressure(self, view: PoolView, fresh: BoolArray) -> FloatArray:
+        start = self._settings.kv_pressure_from_ratio
+        over = np.where(fresh & (view.kv_usage > start), (view.kv_usage - start) / (1 - start), 0.0)
+        return self._settings.kv_pressure_seconds * over * over
