@@ -1,6 +1,7 @@
 """From raw JSON values to the bytes that are hashed and counted, `BYTES_PER_TOKEN` to a token."""
 
 from array import array
+from itertools import chain
 
 import msgspec
 
@@ -15,6 +16,9 @@ SEPARATOR = b"\0"
 
 TOKEN_SEPARATOR = 0xFFFFFFFF
 """Stands between the prompts of an int[][]."""
+
+MAX_TOKEN_LISTS = 4096
+"""Prompts of one int[][] that are read as numbers; of more, only the text is hashed and counted."""
 
 _TOKENS = msgspec.json.Decoder(list[int])
 _TOKEN_LISTS = msgspec.json.Decoder(list[list[int]])
@@ -77,8 +81,11 @@ def _read_text_or_tokens(field: str, value: bytes, *, cut: bool) -> bytes:
         if not cut:
             _check_strings(field, value)
         return inner(value, cut=cut)
-    whole = _close_tokens(value, nested=element == b"[") if cut else value
-    return _token_bytes(field, whole, nested=element == b"[")
+    nested = element == b"["
+    if nested and value.count(b"[") > MAX_TOKEN_LISTS:
+        return inner(value, cut=cut)
+    whole = _close_tokens(value, nested=nested) if cut else value
+    return _token_bytes(field, whole, nested=nested)
 
 
 def _check_strings(field: str, value: bytes) -> None:
@@ -95,14 +102,13 @@ def _check_strings(field: str, value: bytes) -> None:
 def _token_bytes(field: str, value: bytes, *, nested: bool) -> bytes:
     """Return token ids as four bytes each."""
     try:
-        lists = _TOKEN_LISTS.decode(value) if nested else [_TOKENS.decode(value)]
-        tokens = array("I", lists[0] if lists else [])
-        for more in lists[1:]:
-            tokens.append(TOKEN_SEPARATOR)
-            tokens.extend(array("I", more))
+        if not nested:
+            return array("I", _TOKENS.decode(value)).tobytes()
+        lists = _TOKEN_LISTS.decode(value)
+        tokens = array("I", chain.from_iterable((*ids, TOKEN_SEPARATOR) for ids in lists))
     except (ValueError, OverflowError, RecursionError):
         raise InvalidPrompt(field, "token ids must be integers of 32 bits without sign") from None
-    return tokens.tobytes()
+    return tokens[:-1].tobytes()
 
 
 def _close_tokens(value: bytes, *, nested: bool) -> bytes:

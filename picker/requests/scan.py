@@ -11,8 +11,8 @@ import numpy.typing as npt
 Octets = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.intp]
 
-MAX_SCAN_BYTES = 4 << 20
-"""What lies further from the start of a partial body counts as cut off."""
+MAX_SCAN_BYTES = 1 << 20
+"""What lies further from the start of a partial body counts as cut off: Envoy's default buffer."""
 
 MAX_FIELDS = 128
 """Top-level fields that are looked at, which bounds the time of one scan."""

@@ -131,6 +131,11 @@ def test_cut_head_ends_the_prompt() -> None:
     assert b"1,2" == cut(Api.CHAT, b'{"messages":[7],"tools":[1,2')
 
 
+def test_endless_lists_of_tokens_are_text() -> None:
+    """A million prompts in one request are not turned into a million lists."""
+    assert b"[1], " * 4999 + b"[1]" == whole(Api.EMBEDDINGS, input=[[1]] * 5000)
+
+
 def test_deep_prompts_are_refused_as_any_other() -> None:
     """Nesting in a prompt never raises anything but a RequestError."""
     for depth in (500, 900, 990, 5000):
