@@ -3,6 +3,7 @@
 import typer
 
 from chaos.fleet import fleet
+from chaos.load.command import load
 
 app = typer.Typer(
     name="murmuration-chaos",
@@ -19,6 +20,7 @@ def chaos() -> None:
 
 
 app.command()(fleet)
+app.command()(load)
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """`python -m chaos fleet`: simulated model servers on a range of ports."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import yaml
 from chaos.engine.core import EngineSpec
 from chaos.modelserver.fleet import listen, serve_fleet
 from chaos.modelserver.server import ModelServer, ServerSpec
-from chaos.process import run, stop_on_signals, wall_time
+from chaos.process import run, stop_on_signals, wall_time, write_atomically
 
 ENGINE = EngineSpec()
 SERVER = ServerSpec()
@@ -159,10 +158,3 @@ async def _serve(
                 write_atomically(endpoints_out, endpoints_document(servers, namespace))
             print(f"ready servers={len(servers)} first={servers[0].served_by}", flush=True)
             await stop.wait()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content so that a reader sees the old or the new text, whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)

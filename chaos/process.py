@@ -1,11 +1,13 @@
 """What the commands share: a fast loop, an end on signals, the wall clock, one-line errors."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import uvloop
 
@@ -38,3 +40,18 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file so that a reader sees the old or the new text, whole. Raises ChaosError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        raise ChaosError(f"cannot write {path}: {reason_of(error)}") from error
+
+
+def reason_of(error: OSError) -> str:
+    """Say what the system says, without the addresses that asyncio adds."""
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)

@@ -1,6 +1,5 @@
 """Many model servers in one process, each on its own port."""
 
-import os
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,6 +9,7 @@ from aiohttp import web
 
 from chaos.errors import ChaosError
 from chaos.modelserver.server import ModelServer, ServerSpec
+from chaos.process import reason_of
 
 BACKLOG = 1024
 SHUTDOWN_SECONDS = 1.0
@@ -34,12 +34,8 @@ def listen(host: str, ports: Sequence[int]) -> list[socket.socket]:
         except OSError as error:
             for opened in sockets:
                 opened.close()
-            raise AddressUnavailable(host, port, _reason(error)) from error
+            raise AddressUnavailable(host, port, reason_of(error)) from error
     return sockets
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
 
 
 @asynccontextmanager
