@@ -1,5 +1,3 @@
-# ruff: noqa: SIM300  expected values stand on the left: conventions.md rule 23
-
 import gzip
 import zlib
 from contextlib import suppress
