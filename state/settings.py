@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class StateSettings(BaseModel):
     """Cadence of what a replica tells its peers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     flush_gap_seconds: float = Field(default=0.005, ge=0.001, le=1.0)
     """Least time between two gauges. 5 ms keeps placement close to a perfect view."""

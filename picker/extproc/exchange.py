@@ -41,7 +41,7 @@ GRPC_UNIMPLEMENTED = 12
 class ExchangeSettings(BaseModel):
     """How exchanges treat what the gateway sends."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     max_request_body_bytes: int = Field(default=32 << 20, ge=1)
     """Longer request bodies are answered 413; nothing is kept beyond."""

@@ -1,4 +1,4 @@
-"""What an ext_proc transport drives, and what it offers: the seam between bytes on the wire and decisions."""
+"""The seam between bytes on the wire and decisions: what an ext_proc transport drives."""
 
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -24,7 +24,7 @@ class StreamFailed(Exception):  # noqa: N818  the name says what happens to the 
     """The stream must end with a gRPC status other than OK; the gateway's failure mode applies."""
 
     def __init__(self, status: int, message: str) -> None:
-        """Keep the gRPC status code (a number of `grpc.StatusCode`) and the text for `grpc-message`."""
+        """Keep the gRPC status (a number of `grpc.StatusCode`) and the text of `grpc-message`."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -35,7 +35,7 @@ class Exchange(Protocol):
 
     @property
     def finished(self) -> bool:
-        """True once the exchange needs no further message: the transport ends the stream with OK."""
+        """True once no further message is needed: the transport ends the stream with OK."""
 
     def receive(self, message: bytes) -> Sequence[bytes]:
         """Take one serialised ProcessingRequest, return the ProcessingResponses to send, in order.

@@ -10,7 +10,7 @@ from state.view import PoolView
 class DelaySettings(BaseModel):
     """How load becomes seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     default_prefill_tokens_per_second: float = Field(default=8000.0, gt=0)
     """Prefill rate of an endpoint while no endpoint of the pool has taught us its own."""
