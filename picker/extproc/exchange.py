@@ -143,7 +143,7 @@ class ExtProcExchange:
     # Request
 
     def _on_request_headers(self, message: pb.ProcessingRequest) -> list[bytes]:
-        if self._headers is not None:
+        if self._headers is not None or self._request_over:
             return []
         self._headers = codec.lower_headers(message.request_headers.headers)
         if message.request_headers.end_of_stream:

@@ -10,7 +10,9 @@ from picker.flow.errors import filtered_out, no_endpoints
 from picker.flow.picks import PickLog, PickRecord
 from picker.flow.sent import SentPrefixes
 from picker.flow.subset import subset_mask
+from picker.requests.api import api_of
 from picker.requests.errors import InvalidJson
+from picker.requests.headers import request_path
 from picker.requests.model import Api, InferenceRequest, ParseSettings
 from picker.requests.parse import parse
 from picker.requests.rewrite import splice_model
@@ -114,16 +116,20 @@ class Director:
         return None
 
     def _read(self, parts: RequestParts) -> InferenceRequest:
-        request = parse(
-            "",
+        path = request_path(parts.headers)
+        if (
+            parts.body == b""
+            and not parts.partial
+            and api_of(path.partition("?")[0].rstrip("/")) is not Api.OTHER
+        ):
+            raise InvalidJson("the body is empty", b"")
+        return parse(
+            path,
             parts.headers,
             parts.body or b"",
             partial=parts.partial,
             settings=self._parse_settings,
         )
-        if parts.body == b"" and not parts.partial and request.api is not Api.OTHER:
-            raise InvalidJson("the body is empty", b"")
-        return request
 
     def _view(self, now: float) -> PoolView:
         view = self._merge.view
