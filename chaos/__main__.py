@@ -2,7 +2,9 @@
 
 import typer
 
+from chaos.demo.command import demo
 from chaos.fleet import fleet
+from chaos.gateway.command import envoy_config
 from chaos.load.command import load
 
 app = typer.Typer(
@@ -19,6 +21,8 @@ def chaos() -> None:
     """Keep every command a subcommand, whatever their number."""
 
 
+app.command()(demo)
+app.command("envoy-config")(envoy_config)
 app.command()(fleet)
 app.command()(load)
 

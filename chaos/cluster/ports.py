@@ -1,0 +1,30 @@
+"""Ports for a cluster on this machine: checked before anything is started."""
+
+import socket
+
+from chaos.errors import ChaosError
+
+
+def check_free(host: str, ports: dict[int, str], *, flag: str) -> None:
+    """Raise ChaosError that names the first port in use, its purpose and the flag to change."""
+    for port, purpose in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ChaosError(
+                    f"port {port} ({purpose}) is taken: {error.strerror};"
+                    f" choose other ports with {flag}"
+                ) from error
+
+
+def free_block(host: str, size: int) -> int:
+    """Return the first of that many free ports in a row."""
+    for base in range(20_000, 32_000, size):
+        try:
+            check_free(host, dict.fromkeys(range(base, base + size), "probe"), flag="")
+        except ChaosError:
+            continue
+        return base
+    raise ChaosError(f"no {size} free ports in a row between 20000 and 32000")
