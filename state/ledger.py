@@ -79,9 +79,9 @@ class Ledger:
         """Count a request against an endpoint; the caller owns the booking."""
         self.open(uid, prefill_tokens, decode_tokens)
         self.assigned += 1
-        self.view.mean_prefill_tokens += MEAN_WEIGHT * (
-            prefill_tokens - self.view.mean_prefill_tokens
-        )
+        # The plain mean of the first requests: from zero it would creep up over hundreds of them.
+        weight = max(MEAN_WEIGHT, 1 / self.assigned)
+        self.view.mean_prefill_tokens += weight * (prefill_tokens - self.view.mean_prefill_tokens)
         return Booking(self, uid, prefill_tokens, decode_tokens)
 
     def open(self, uid: EndpointUid, prefill: int, decode: int) -> None:
