@@ -44,7 +44,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
     async def Check(  # noqa: N802  the name on the wire
         self,
         request: health_pb2.HealthCheckRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> health_pb2.HealthCheckResponse:
         answer = self._readiness.serving(request.service)
         if answer is None:

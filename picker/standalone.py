@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from collector.app import run_collector
-from collector.settings import CollectorSettings
+from collector.settings import CollectorSettings, ScrapeSettings
 from picker.app import Listening, PickerReplica
 from picker.errors import InvalidSettings
 from picker.settings import PickerSettings
@@ -93,7 +93,9 @@ async def _collecting(settings: PickerSettings, store: Store, clock: Clock) -> A
             run_collector(
                 store=store,
                 source=FileSource(settings.endpoints),
-                settings=CollectorSettings(interval_seconds=settings.scrape_interval_seconds),
+                settings=CollectorSettings(
+                    scrape=ScrapeSettings(interval_seconds=settings.scrape_interval_seconds)
+                ),
                 clock=clock,
                 rng=random.Random(),  # noqa: S311  jitter
                 registry=CollectorRegistry(),

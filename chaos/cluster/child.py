@@ -40,7 +40,7 @@ class Child:
                     stdout=asyncio.subprocess.PIPE,
                     stderr=output,
                     env=dict(os.environ) | dict(environment or {}),
-                    process_group=0,  # a terminal's Ctrl-C is for us, who end children in order
+                    start_new_session=True,  # a terminal's Ctrl-C is for us, who end them in order
                 )
             except FileNotFoundError as error:
                 raise ChaosError(f"no program {command[0]!r}: run make setup") from error

@@ -1,0 +1,104 @@
+"""TLS for the ext_proc port: from files, or self-signed."""
+
+import datetime as dt
+import ipaddress
+import ssl
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from picker.errors import PickerError
+
+ORGANISATION = "Inference Ext"
+SELF_SIGNED_DAYS = 3650
+
+
+class InvalidTls(PickerError):  # noqa: N818  reads as what the files are
+    """A certificate or key cannot be used."""
+
+
+class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Where certificate and key are; both None: make a self-signed pair."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class KeyPair(NamedTuple):
+    """A certificate chain and its private key, in PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+def read_pair(files: TlsFiles) -> KeyPair:
+    """Return the pair that the files hold, or a self-signed one; raises InvalidTls."""
+    if files.certificate is None or files.key is None:
+        return self_signed()
+    return KeyPair(_read("cert_file", files.certificate), _read("key_file", files.key))
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """Return a context that speaks h2 over TLS 1.2 or newer; raises InvalidTls."""
+    pair = read_pair(files)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    with tempfile.NamedTemporaryFile(suffix=".pem") as both:  # the ssl module reads files only
+        both.write(pair.key + b"\n" + pair.certificate)
+        both.flush()
+        try:
+            context.load_cert_chain(both.name)
+        except ssl.SSLError as error:
+            where = files.certificate or "the self-signed certificate"
+            reason = error.reason or str(error)
+            raise InvalidTls(f"cert_file, key_file: cannot use {where}: {reason}") from error
+    return context
+
+
+def self_signed() -> KeyPair:
+    """Make a certificate that encrypts but proves nothing: gateways must skip verification."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANISATION)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=SELF_SIGNED_DAYS))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [
+                    x509.DNSName("localhost"),
+                    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+                    x509.IPAddress(ipaddress.ip_address("::1")),
+                ]
+            ),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return KeyPair(
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+
+
+def _read(flag: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidTls(f"{flag}: cannot read {path}: {error.strerror}") from error
