@@ -89,6 +89,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MOST_REQUESTS = 1e6
+MOST_BLOCK_TOKENS = 1e6
 MOST_TOKENS = 1e12
 
 
@@ -130,7 +131,7 @@ VLLM = Engine(
             sources=(Source(VLLM_CACHE, Label("block_size")),),
             aggregate=Aggregate.SAME,
             least=1.0,
-            most=MOST_REQUESTS,
+            most=MOST_BLOCK_TOKENS,
         ),
         Signal.NUM_BLOCKS: Rule(
             sources=(

@@ -18,6 +18,7 @@ from collector.engines import (
     Source,
     Term,
 )
+from collector.errors import CollectorError
 from collector.exposition import Family, parse_labels, scan
 
 TOLERANCE = 1.0001
@@ -62,7 +63,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
 
 
-class UnsoundError(ValueError):
+class UnsoundError(CollectorError):
     """A source is there but cannot be believed."""
 
     def __init__(self, fault: Fault) -> None:

@@ -1,6 +1,8 @@
 """Which samples and pages are read, and that they mean what the reference parser says."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.errors import FailureReason, ScrapeFailed
 from collector.exposition import Family, check_page, parse_labels, scan
+from tests.collector.fakes import CAPTURES
 
 WANTED = {b"num_requests_waiting", b"kv", b"hits_total"}
 
@@ -224,3 +227,10 @@ def test_any_bytes_are_survived(page: bytes) -> None:
     for family in scan(b"vllm:kv" + page, b"vllm:", WANTED).values():
         for block in family.samples:
             parse_labels(block)
+
+
+@pytest.mark.parametrize("headers", sorted(CAPTURES.glob("*.headers")), ids=lambda path: path.stem)
+def test_recorded_pages_are_accepted(headers: Path) -> None:
+    """Every page that a vLLM server sent is accepted with the content type it came with."""
+    (content_type,) = re.findall(r"(?mi)^content-type: (.*)$", headers.read_text())
+    check_page(content_type, headers.with_suffix("").read_bytes())
