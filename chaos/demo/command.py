@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +12,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from chaos.cluster.cluster import Cluster, ClusterSpec, cluster
-from chaos.demo.watch import Screen, read_views, watch
+from chaos.cluster.cluster import Cluster, ClusterSpec, Picker, cluster
+from chaos.demo.watch import Screen, read_picks, read_views, watch
 from chaos.errors import ChaosError
 from chaos.gateway.config import GatewayMode
 from chaos.load.results import Summary
@@ -24,6 +25,8 @@ SETTLE_SECONDS = 5.0
 POLL_SECONDS = 0.1
 KILL_AT = 0.5
 """Share of the requests after which a picker is killed."""
+PLACED_SHARE = 0.9
+"""Envoy fails open: without this check a demo of pickers that answer nothing would pass."""
 
 FLEET_FLAGS = ("--speeds", "1.0,0.5", "--prefill-rate", "12000", "--tokens-per-event", "2")
 
@@ -56,6 +59,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     inflight_after: int
     mode: str
     transport: str
+    placed: int
+    """Requests for which a picker named the destination; at a kill Envoy places a few itself."""
     killed_replicas: int
     errors_by_reason: dict[str, int]
     seconds: float
@@ -121,15 +126,14 @@ async def _demo(
 
 async def _drive(system: Cluster, mix: Mix, console: Console, *, kill: bool) -> Result:
     total = mix.requests or 0
-    killed: list[int] = []
+    kills: list[asyncio.Task[int]] = []
     with Screen(console, total) as screen:
         screen.say(_introduction(system))
 
         def on_progress(progress: Progress) -> None:
             screen.progress = progress
-            if kill and not killed and progress.sent >= total * KILL_AT:
-                killed.append(progress.in_flight)
-                tasks.create_task(_kill(system, screen), name="kill")
+            if kill and not kills and progress.sent >= total * KILL_AT:
+                kills.append(tasks.create_task(_kill(system, screen), name="kill"))
 
         async with asyncio.TaskGroup() as tasks:
             watcher = tasks.create_task(watch(system, screen), name="watch")
@@ -137,13 +141,22 @@ async def _drive(system: Cluster, mix: Mix, console: Console, *, kill: bool) -> 
             summary = await run_load(spec, on_progress=on_progress, progress_seconds=0.2)
             left = await _settle(system)
             watcher.cancel()
-        return await _result(system, summary, left, len(killed))
+        placed = sum(each.result() for each in kills) + await _picks(system.pickers)
+        return _result(system, summary, left, placed, len(kills))
 
 
-async def _kill(system: Cluster, screen: Screen) -> None:
-    victim = system.pickers[0].child
-    await victim.kill()
-    screen.say(f"killed {victim.name} (kill -9) with requests in flight")
+async def _kill(system: Cluster, screen: Screen) -> int:
+    """Kill a picker; return how many requests it had placed."""
+    victim = system.pickers[0]
+    placed = await _picks([victim])
+    await victim.child.kill()
+    screen.say(f"killed {victim.child.name} (kill -9) after {placed} picks of its own")
+    return placed
+
+
+async def _picks(pickers: Sequence[Picker]) -> int:
+    async with aiohttp.ClientSession() as session:
+        return await read_picks(session, pickers)
 
 
 async def _settle(system: Cluster) -> int:
@@ -159,7 +172,7 @@ async def _settle(system: Cluster) -> int:
     return left
 
 
-async def _result(system: Cluster, summary: Summary, left: int, killed: int) -> Result:
+def _result(system: Cluster, summary: Summary, left: int, placed: int, killed: int) -> Result:
     return Result(
         requests=summary.requests,
         ok=summary.ok,
@@ -173,6 +186,7 @@ async def _result(system: Cluster, summary: Summary, left: int, killed: int) -> 
         inflight_after=left,
         mode=system.spec.mode.value,
         transport=system.spec.transport,
+        placed=placed,
         killed_replicas=killed,
         errors_by_reason=summary.errors_by_reason,
         seconds=round(summary.seconds, 1),
@@ -207,5 +221,7 @@ def _judge(result: Result, mode: GatewayMode) -> None:
     """In conformant mode a killed picker cuts streams: that is what the mode is like."""
     if result.inflight_after:
         raise ChaosError(f"{result.inflight_after} bookings were left after the last request")
+    if result.placed < PLACED_SHARE * result.requests:
+        raise ChaosError(f"the pickers placed only {result.placed} of {result.requests} requests")
     if result.errors and mode is not GatewayMode.CONFORMANT:
         raise ChaosError(f"{result.errors} requests failed: {result.errors_by_reason}")

@@ -44,14 +44,31 @@ async def read_views(session: aiohttp.ClientSession, pickers: Sequence[Picker]) 
 
 
 async def _read_view(session: aiohttp.ClientSession, picker: Picker) -> View | None:
+    body = await _read(session, picker, "/debug/view")
+    return None if body is None else msgspec.json.decode(body, type=View)
+
+
+async def _read(session: aiohttp.ClientSession, picker: Picker, path: str) -> bytes | None:
     if picker.child.returncode is not None:
         return None
     try:
         timeout = aiohttp.ClientTimeout(total=READ_SECONDS)
-        async with session.get(f"{picker.admin_url}/debug/view", timeout=timeout) as response:
-            return msgspec.json.decode(await response.read(), type=View)
+        async with session.get(f"{picker.admin_url}{path}", timeout=timeout) as response:
+            return await response.read()
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None
+
+
+async def read_picks(session: aiohttp.ClientSession, pickers: Sequence[Picker]) -> int:
+    """Return how many requests the pickers that answer have placed so far."""
+    pages = await asyncio.gather(*(_read(session, each, "/metrics") for each in pickers))
+    return sum(_picks_on(page) for page in pages if page is not None)
+
+
+def _picks_on(page: bytes) -> int:
+    lines = page.decode().splitlines()
+    samples = (line for line in lines if line.startswith("murmuration_picks_total{"))
+    return sum(int(float(line.rpartition(" ")[2])) for line in samples)
 
 
 def merge_views(views: Sequence[View]) -> list[EndpointLoad]:

@@ -71,14 +71,14 @@ class EngineDriver:
         tokens = interval or request.output_tokens
         stream = Stream(self.engine, request, now=self._loop.time(), interval=tokens)
         self._streams[stream] = None
-        self._arm()
+        self._refresh()
         return stream
 
     def close(self, stream: Stream) -> None:
         """Forget a stream and free its sequence at once, whatever its state."""
         self._streams.pop(stream, None)
         self.engine.cancel(self._loop.time(), stream.sequence)
-        self._arm()
+        self._refresh()
 
     def settle(self) -> None:
         """Bring the engine's numbers up to the present."""
@@ -87,7 +87,7 @@ class EngineDriver:
     def set_speed(self, speed: float) -> None:
         """Change the engine's speed; 0 stops it with everything in place."""
         self.engine.set_speed(self._loop.time(), speed)
-        self._arm()
+        self._refresh()
 
     def stop(self) -> None:
         """Cancel the timer."""
@@ -95,8 +95,11 @@ class EngineDriver:
             self._timer.cancel()
             self._timer = None
 
-    def _arm(self) -> None:
+    def _refresh(self) -> None:
+        """Wake whoever has news and set the timer; whatever advances the engine ends here."""
         self.stop()
+        for stream in self._streams:
+            stream.wake()
         by_token = any(s.interval < s.sequence.request.output_tokens for s in self._streams)
         at = self.engine.next_token_at() if by_token else self.engine.next_change_at()
         if at < inf:
@@ -104,6 +107,4 @@ class EngineDriver:
 
     def _tick(self) -> None:
         self.settle()
-        for stream in self._streams:
-            stream.wake()
-        self._arm()
+        self._refresh()

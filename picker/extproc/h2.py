@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 import ngh2
 import structlog
@@ -132,13 +133,12 @@ class H2Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what create_server makes
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self._server.connections.add(self)
-        tls = transport.get_extra_info("ssl_object")
+        tls = self._transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != "h2":
             log.info("peer did not negotiate h2, closing")
-            transport.close()
+            self._transport.close()
             return
         self.http2.initiate_connection(
             {
