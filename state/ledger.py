@@ -1,5 +1,7 @@
 """The ledger: this replica's bookings, each released exactly once by its owner."""
 
+import heapq
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -30,7 +32,7 @@ class Booking:
         """True once the booking counts for nothing."""
         return self._ledger is None
 
-    def first_byte(self) -> None:
+    def prefilled(self) -> None:
         """The prompt has been processed: free its tokens. Further calls do nothing."""
         if self._ledger is not None and self._prefill:
             self._ledger.change(self.uid, 0, -self._prefill, 0)
@@ -64,6 +66,7 @@ class Ledger:
         """Called at the first change after a gauge was taken."""
         self.assigned = 0
         """Requests booked since the start."""
+        self._expected: list[tuple[float, int, Booking]] = []
         self._news = False
         self._rows: dict[EndpointUid, int] = {}
         self._uids: UidArray = np.zeros(64, np.uint64)
@@ -75,14 +78,38 @@ class Ledger:
         """Bookings not yet released."""
         return int(self._counts[REQUESTS, : len(self._rows)].sum())
 
-    def book(self, uid: EndpointUid, *, prefill_tokens: int, decode_tokens: int) -> Booking:
-        """Count a request against an endpoint; the caller owns the booking."""
+    def book(
+        self,
+        uid: EndpointUid,
+        *,
+        prefill_tokens: int,
+        decode_tokens: int,
+        prefilled_at: float = math.inf,
+    ) -> Booking:
+        """Count a request against an endpoint; the caller owns the booking.
+
+        `prefilled_at` is when the prompt will have been processed as far as one can tell: `settle`
+        frees its tokens then, if nothing else did before. Monotonic seconds of this process.
+        """
         self.open(uid, prefill_tokens, decode_tokens)
         self.assigned += 1
         # The plain mean of the first requests: from zero it would creep up over hundreds of them.
         weight = max(MEAN_WEIGHT, 1 / self.assigned)
         self.view.mean_prefill_tokens += weight * (prefill_tokens - self.view.mean_prefill_tokens)
-        return Booking(self, uid, prefill_tokens, decode_tokens)
+        booking = Booking(self, uid, prefill_tokens, decode_tokens)
+        if prefilled_at < math.inf:
+            heapq.heappush(self._expected, (prefilled_at, self.assigned, booking))
+        return booking
+
+    @property
+    def next_settlement(self) -> float:
+        """When `settle` next has something to do; infinity: never."""
+        return self._expected[0][0] if self._expected else math.inf
+
+    def settle(self, now: float) -> None:
+        """Free the prompt tokens of bookings whose prefill is expected to be over."""
+        while self._expected and self._expected[0][0] <= now:
+            heapq.heappop(self._expected)[2].prefilled()
 
     def open(self, uid: EndpointUid, prefill: int, decode: int) -> None:
         """Add one request to an endpoint's row."""

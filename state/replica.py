@@ -1,7 +1,9 @@
 """A replica's life in the pool: it joins, hears its peers, tells them its gauge, and leaves."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -102,10 +104,19 @@ class Replica:
 
     async def _flush(self) -> None:
         while True:
-            await self._news.wait()
+            await self._until_news()
             self._news.clear()
             await self._publish()
             await asyncio.sleep(self._settings.flush_gap_seconds)
+
+    async def _until_news(self) -> None:
+        """Wait for a change of the own bookings, settling those whose prefill should be over."""
+        while not self._news.is_set():
+            due = self.merge.ledger.next_settlement - self._clock.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if due == math.inf else max(due, 0)):
+                    await self._news.wait()
+            self.merge.ledger.settle(self._clock.monotonic())
 
     async def _heartbeat(self) -> None:
         while True:

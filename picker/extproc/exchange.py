@@ -10,6 +10,10 @@ The gateway's body mode decides when the destination is named and in which form 
                          back until the end
                          of the body
 
+Model servers send the headers of an event stream before the first token. So the prompt counts as
+processed at the first body chunk where we see it, at the headers of any other response, and else
+when the ledger expects it.
+
 Replies come in the order headers, body, trailers. What comes after the end of the body is ignored:
 one decision and one booking per exchange.
 """
@@ -253,8 +257,9 @@ class ExtProcExchange:
     def _on_response_headers(self, message: pb.ProcessingRequest) -> list[bytes]:
         headers = codec.lower_headers(message.response_headers.headers)
         self._follow(codec.served_endpoint(message))
-        if self._booking is not None:
-            self._booking.first_byte()
+        streams = b"text/event-stream" in headers.get("content-type", b"")
+        if self._booking is not None and not streams:
+            self._booking.prefilled()
         status = headers.get(":status", b"")
         self._observer.first_byte(status=int(status) if status.isdigit() else 0)
         if message.response_headers.end_of_stream:
@@ -270,6 +275,8 @@ class ExtProcExchange:
         if self._response_over:
             return []
         chunk = message.response_body
+        if self._booking is not None and chunk.body:
+            self._booking.prefilled()
         if self._usage is not None:
             self._usage.feed(chunk.body, end=chunk.end_of_stream)
         if chunk.end_of_stream:

@@ -88,15 +88,18 @@ class Director:
         request = self._read(parts)
         view = self._view(started)
         placement = self._schedule(request, view, parts.subset)
-        chosen = view.endpoints[placement.pick.slots[0]]
+        slot = placement.pick.slots[0]
+        chosen = view.endpoints[slot]
         rewritten = self._rewrite(request, parts)
         cached = self._sent.cached_tokens(request, chosen.uid)
         self._record(request, view, placement, cached)
         self._sent.record(request, chosen.uid)
+        uncached = request.prompt_tokens - cached
         booking = self._merge.ledger.book(
             chosen.uid,
-            prefill_tokens=request.prompt_tokens - cached,
+            prefill_tokens=uncached,
             decode_tokens=request.max_output_tokens or DEFAULT_OUTPUT_TOKENS,
+            prefilled_at=started + self._delay.prefill_seconds(view, slot, uncached),
         )
         self._observer.picked(
             reason=placement.pick.reason, seconds=self._clock.monotonic() - started
@@ -132,6 +135,7 @@ class Director:
         )
 
     def _view(self, now: float) -> PoolView:
+        self._merge.ledger.settle(now)
         view = self._merge.view
         view.now = now
         if view is not self._table:

@@ -52,6 +52,11 @@ class ExpectedDelay:
         self._refresh(view)
         return self._rates
 
+    def prefill_seconds(self, view: PoolView, slot: int, tokens: int) -> float:
+        """Return when a prompt of that many uncached tokens will have been processed, from now."""
+        self._refresh(view)
+        return float(self._seconds[slot] + tokens / self._rates[slot])
+
     def _refresh(self, view: PoolView) -> None:
         same = view is self._view and view.revision == self._revision
         if same and view.now < self._until:

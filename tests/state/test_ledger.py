@@ -49,12 +49,12 @@ def test_booking_counts_in_the_view_at_once() -> None:
     assert [1, 100, 10] == columns(books)
 
 
-def test_first_byte_frees_the_prompt_alone() -> None:
+def test_prefilled_frees_the_prompt_alone() -> None:
     """The request goes on decoding."""
     books = ledger()
     booking = book(books)
-    booking.first_byte()
-    booking.first_byte()
+    booking.prefilled()
+    booking.prefilled()
     assert [1, 0, 10] == columns(books)
 
 
@@ -62,7 +62,7 @@ def test_release_after_the_first_byte_frees_the_rest() -> None:
     """The prompt's tokens are not freed twice."""
     books = ledger()
     booking = book(books)
-    booking.first_byte()
+    booking.prefilled()
     booking.release()
     assert [0, 0, 0] == columns(books)
 
@@ -82,7 +82,7 @@ def test_released_booking_stays_dead() -> None:
     books = ledger()
     booking = book(books)
     booking.release()
-    booking.first_byte()
+    booking.prefilled()
     booking.move(builders.endpoint(1).uid)
     assert [0, 0, 0] == columns(books)
     assert [0, 0, 0] == columns(books, 1)
@@ -211,11 +211,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.append((number, prefill, decode))
 
     @rule(choice=CHOICES)
-    def first_byte(self, choice: int) -> None:
+    def prefilled(self, choice: int) -> None:
         index = self.choose(choice)
         if index is None:
             return
-        self.bookings[index].first_byte()
+        self.bookings[index].prefilled()
         entry = self.model[index]
         if entry is not None:
             self.model[index] = (entry[0], 0, entry[2])

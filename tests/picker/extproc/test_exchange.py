@@ -418,8 +418,8 @@ def booked(bench: Bench) -> tuple[int, int, int]:
     return requests, prefill, decode
 
 
-def test_prefill_is_freed_at_the_first_byte_and_the_rest_at_the_end() -> None:
-    """Prompt tokens stop counting when the answer begins."""
+def test_prefill_is_freed_at_the_headers_of_a_whole_answer() -> None:
+    """An answer that is no stream begins when the prompt has long been processed."""
     bench = Bench()
     exchange = bench.exchange()
     exchange.receive(gw.request_headers(mode=BodyMode.BUFFERED))
@@ -430,6 +430,27 @@ def test_prefill_is_freed_at_the_first_byte_and_the_rest_at_the_end() -> None:
     assert (1, 0, decode) == booked(bench)
     exchange.close(StreamEnd.COMPLETED)
     assert (0, 0, 0) == booked(bench)
+
+
+def test_prefill_outlives_the_headers_of_a_stream() -> None:
+    """Servers send them before the first token: the first chunk, or the expected time, counts."""
+    headers = {"content-type": "text/event-stream"}
+    bench = Bench()
+    exchange = bench.exchange()
+    exchange.receive(gw.request_headers(mode=FULL, response_mode=FULL))
+    exchange.receive(gw.request_body())
+    exchange.receive(gw.response_headers(200, headers))
+    assert booked(bench)[1] > 0
+    exchange.receive(gw.response_body(b"data: 1\n\n"))
+    assert 0 == booked(bench)[1]
+    unseen = bench.exchange()
+    unseen.receive(gw.request_headers(mode=BodyMode.BUFFERED))
+    unseen.receive(gw.request_body())
+    unseen.receive(gw.response_headers(200, headers))
+    assert booked(bench)[1] > 0
+    bench.clock.advance(10)
+    bench.merge.ledger.settle(bench.clock.monotonic())
+    assert 0 == booked(bench)[1]
 
 
 ENDINGS: dict[str, Callable[[], list[bytes]]] = {
