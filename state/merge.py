@@ -1,10 +1,10 @@
 """Keeps a view true to its sources: the table, snapshots, peers' gauges, and the own ledger."""
 
+import math
 from collections.abc import Collection, Sequence
 from functools import partial
 
 import msgspec
-import numpy as np
 
 from state.ledger import Ledger
 from state.model import Endpoint, Gauge, IntArray, ReplicaId, Snapshot, UidArray, by_uid
@@ -66,8 +66,7 @@ class Merge:
         self.ledger.rebind(self.view)
         for peer in self._peers.values():
             self._count(peer.gauge, 1)
-        for snapshot, received_at in self._snapshots.values():
-            self._write(snapshot, received_at)
+        self._write_all()
         self._summarise_peers()
         return True
 
@@ -77,8 +76,11 @@ class Merge:
         if known is not None and snapshot.order <= known[0].order:
             return False
         self._snapshots[snapshot.shard] = (snapshot, now)
-        self._write(snapshot, now)
-        self._sum_cuts()
+        if known is not None and self._forget(known[0], but=snapshot):
+            self._write_all()
+        else:
+            self._write(snapshot, now)
+            self._sum_cuts()
         return True
 
     def apply_gauge(self, gauge: Gauge, now: float) -> bool:
@@ -108,9 +110,12 @@ class Merge:
         self._summarise_peers()
         return True
 
-    def keep_peers(self, live: Collection[ReplicaId]) -> list[ReplicaId]:
-        """Drop the peers that are not live any more; return them."""
-        gone = [replica for replica in self._peers if replica not in live]
+    def keep_peers(self, live: Collection[ReplicaId], *, heard_before: float) -> list[ReplicaId]:
+        """Drop the peers that are not live; return them.
+
+        Those heard since the question was asked stay: they may have joined after the answer.
+        """
+        gone = [replica for replica in self.silent_peers(heard_before) if replica not in live]
         for replica in gone:
             self.drop_peer(replica)
         return gone
@@ -137,11 +142,22 @@ class Merge:
         if len(self._newest) > MOST_REPLICAS_REMEMBERED:
             del self._newest[next(iter(self._newest))]
 
+    def _write_all(self) -> None:
+        for snapshot, received_at in self._snapshots.values():
+            self._write(snapshot, received_at)
+        self._sum_cuts()
+
     def _write(self, snapshot: Snapshot, received_at: float) -> None:
         for observation in snapshot.observations:
             self.view.observe(observation, observed_at=received_at - observation.age_seconds)
         self.view.versions[snapshot.shard] = snapshot.order
-        self._sum_cuts()
+
+    def _forget(self, before: Snapshot, *, but: Snapshot) -> bool:
+        """Make unknown what a shard no longer says, so that no signal outlives its cut."""
+        gone = {o.uid for o in before.observations} - {o.uid for o in but.observations}
+        for uid in gone:
+            self.view.forget(uid)
+        return bool(gone)
 
     def _sum_cuts(self) -> None:
         """Only live incarnations count: a dead one's requests stay in the scraped number."""
@@ -174,9 +190,10 @@ def _add_at(view: PoolView, column: IntArray, uids: UidArray, amounts: IntArray)
 
 def _rate(before: Peer, gauge: Gauge, now: float) -> float:
     """Exponentially averaged assignments per second."""
-    elapsed = now - before.heard_at
-    if elapsed <= 0 or gauge.incarnation != before.gauge.incarnation:
+    if gauge.incarnation != before.gauge.incarnation:
         return before.picks_per_second
+    # Gauges may arrive together, and their picks count then too.
+    elapsed = max(now - before.heard_at, 1e-6)
     picks = max(int(gauge.assigned_total.sum()) - int(before.gauge.assigned_total.sum()), 0)
-    keep = float(np.exp(-elapsed / RATE_MEMORY_SECONDS))
+    keep = math.exp(-elapsed / RATE_MEMORY_SECONDS)
     return keep * before.picks_per_second + (1 - keep) * picks / elapsed

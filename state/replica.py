@@ -129,12 +129,13 @@ class Replica:
     async def _renew(self) -> None:
         if self.membership is None:
             return
+        asked_at = self._clock.monotonic()
         live = await self._store.renew(self.membership)
         if live is None:
             log.warning("fenced, joining again", replica=self.id)
             await self._join()
         else:
-            self.merge.keep_peers(live)
+            self.merge.keep_peers(live, heard_before=asked_at)
 
     async def _publish(self) -> None:
         if self.membership is None:

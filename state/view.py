@@ -95,6 +95,15 @@ class PoolView:
         for name in SIGNALS:
             getattr(self, name)[slot] = known(getattr(observation, name))
 
+    def forget(self, uid: EndpointUid) -> None:
+        """Make the signals of an endpoint unknown; endpoints not in the table are ignored."""
+        slot = self.slots.get(uid)
+        if slot is None:
+            return
+        self.revision += 1
+        for name in ("observed_at", *SIGNALS):
+            getattr(self, name)[slot] = np.nan
+
     def add(self, uid: EndpointUid, requests: int, prefill: int, decode: int) -> None:
         """Move one endpoint's load by the given amounts; an endpoint that left is ignored."""
         slot = self.slots.get(uid)

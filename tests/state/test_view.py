@@ -56,10 +56,20 @@ def test_observation_of_zero_is_known() -> None:
     assert 0.0 == view.waiting[0]
 
 
+def test_forgotten_endpoint_is_as_never_scraped() -> None:
+    """Its load stays: that is no signal."""
+    view = builders.view(running=[3, 4], requests=[1, 2])
+    view.forget(view.endpoints[0].uid)
+    assert np.isnan([view.running[0], view.observed_at[0]]).all()
+    assert [1, 2] == view.requests.tolist()
+    assert 4.0 == view.running[1]
+
+
 def test_news_of_strangers_is_ignored() -> None:
     """Collectors and pickers discover on their own, so one may be ahead."""
     view = PoolView(builders.endpoints(1))
     view.observe(observation(9, running=3.0), observed_at=7.0)
+    view.forget(builders.endpoint(9).uid)
     view.add(builders.endpoint(9).uid, 1, 100, 10)
     assert 0 == view.requests.sum()
     assert 0 == view.revision
