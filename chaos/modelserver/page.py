@@ -133,6 +133,7 @@ def _histograms(meter: Meter) -> dict[str, Histogram]:
     return {
         "vllm:request_prompt_tokens": meter.request_prompt_tokens,
         "vllm:request_generation_tokens": meter.request_generation_tokens,
+        "vllm:request_prefill_kv_computed_tokens": meter.computed_tokens,
         "vllm:time_to_first_token_seconds": meter.time_to_first_token,
         "vllm:inter_token_latency_seconds": meter.inter_token_latency,
         "vllm:e2e_request_latency_seconds": meter.e2e_latency,

@@ -6,7 +6,7 @@ import pytest
 
 from chaos.engine.core import Engine, EngineSpec
 from chaos.engine.sequence import Request
-from chaos.modelserver.driver import EngineDriver
+from chaos.modelserver.driver import TIMER_SLACK_SECONDS, EngineDriver
 
 pytestmark = pytest.mark.looptime
 SPEC = EngineSpec(step_seconds=0.1, step_seconds_per_sequence=0.0, prefill_tokens_per_second=100.0)
@@ -66,3 +66,18 @@ async def test_closing_a_stream_frees_its_sequence() -> None:
     running.close(stream)
     assert (0, 0, 0) == (running.streams, running.engine.running, running.engine.pool.used)
     assert 1 == running.engine.meter.cancelled
+
+
+async def test_an_end_is_delivered_even_when_another_close_saw_it_first() -> None:
+    """Closing a stream advances the engine; whoever ended by that is woken."""
+    running = driver()
+    # The second starts one step later and asks for one token less: both end in the same step.
+    first = running.open(REQUEST, 1)
+    second = running.open(Request(prompt_tokens=90, output_tokens=4), 1)
+    while first.taken < 4:
+        await first.take()
+    at = running.engine.next_change_at() + TIMER_SLACK_SECONDS / 2
+    asyncio.get_running_loop().call_at(at, running.close, second)
+    async with asyncio.timeout(60):
+        await first.take()
+    assert first.over
