@@ -105,7 +105,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print a line of the story."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def show(self, loads: Sequence[EndpointLoad], replicas: int) -> None:
         """Show the state of now."""

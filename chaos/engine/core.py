@@ -234,6 +234,7 @@ class Engine:
         meter.finished[reason] = meter.finished.get(reason, 0) + 1
         meter.request_prompt_tokens.observe(request.prompt_tokens)
         meter.request_generation_tokens.observe(request.output_tokens)
+        meter.computed_tokens.observe(request.prompt_tokens - sequence.cached_tokens)
         meter.e2e_latency.observe(at - sequence.arrived_at)
         meter.queue_time.observe(sequence.admitted_at - sequence.arrived_at)
         meter.prefill_time.observe(sequence.first_token_at - sequence.admitted_at)

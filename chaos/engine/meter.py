@@ -54,6 +54,7 @@ class Meter:
         self.cancelled = 0
         self.request_prompt_tokens = Histogram(TOKENS)
         self.request_generation_tokens = Histogram(TOKENS)
+        self.computed_tokens = Histogram(TOKENS)
         self.time_to_first_token = Histogram(FIRST_TOKEN)
         self.inter_token_latency = Histogram(TOKEN_GAP)
         self.e2e_latency = Histogram(LATENCY)

@@ -101,9 +101,7 @@ class Director:
             decode_tokens=request.max_output_tokens or DEFAULT_OUTPUT_TOKENS,
             prefilled_at=started + self._delay.prefill_seconds(view, slot, uncached),
         )
-        self._observer.picked(
-            reason=placement.pick.reason, seconds=self._clock.monotonic() - started
-        )
+        self._observer.picked(reason=placement.reason, seconds=self._clock.monotonic() - started)
         return Placed(
             destination=",".join(view.endpoints[slot].id for slot in placement.pick.slots),
             booking=booking,
@@ -173,7 +171,7 @@ class Director:
                 cached_tokens=cached,
                 endpoint=view.endpoints[placement.pick.slots[0]].id,
                 profile=placement.profile,
-                reason=placement.pick.reason,
+                reason=placement.reason,
                 endpoints=view.endpoints,
                 candidates=placement.candidates,
                 scores=placement.scores,

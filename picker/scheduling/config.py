@@ -200,7 +200,7 @@ def _profiles(specs: Sequence[ProfileSpec], plugins: Mapping[str, Plugin]) -> li
 
 
 def _profile(spec: ProfileSpec, plugins: Mapping[str, Plugin], path: str) -> Profile:
-    filters: list[Filter] = []
+    filters: list[tuple[str, Filter]] = []
     scorers: list[tuple[Scorer, float]] = []
     pickers: list[Picker] = []
     for i, use in enumerate(spec.plugins):
@@ -211,7 +211,7 @@ def _profile(spec: ProfileSpec, plugins: Mapping[str, Plugin], path: str) -> Pro
         if use.weight is not None and not isinstance(plugin, Scorer):
             raise InvalidConfig(f"{where}.weight", f"{use.plugin_ref!r} is no scorer")
         if isinstance(plugin, Filter):
-            filters.append(plugin)
+            filters.append((use.plugin_ref, plugin))
         if isinstance(plugin, Scorer):
             scorers.append((plugin, 1.0 if use.weight is None else use.weight))
         if isinstance(plugin, Picker):

@@ -34,6 +34,13 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """Endpoints that the filters left."""
     scores: FloatArray
     """Weighted sum of the scorers; zeros if the profile has none."""
+    narrowed_by: str | None = None
+    """Reference of the filter that left one candidate of several, and so chose."""
+
+    @property
+    def reason(self) -> str:
+        """Who chose: that filter, or the picker for its own reason."""
+        return self.narrowed_by or self.pick.reason
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ class Profile:
         self,
         name: str,
         *,
-        filters: Sequence[Filter],
+        filters: Sequence[tuple[str, Filter]],
         scorers: Sequence[tuple[Scorer, float]],
         picker: Picker,
     ) -> None:
@@ -33,15 +33,24 @@ class Profile:
         self, request: InferenceRequest, view: PoolView, candidates: BoolArray
     ) -> Placement | None:
         """Return the placement, or None if the filters left nobody."""
-        for plugin in self._filters:
-            if not candidates.any():
-                return None
+        narrowed_by = None
+        left = np.count_nonzero(candidates)
+        for reference, plugin in self._filters:
             candidates = plugin.filter(request, view, candidates)
-        if not candidates.any():
-            return None
+            before, left = left, np.count_nonzero(candidates)
+            if not left:
+                return None
+            if left == 1 < before:
+                narrowed_by = reference
         scores = self._score(request, view)
         pick = self._picker.pick(request, view, candidates, scores)
-        return Placement(profile=self.name, pick=pick, candidates=candidates, scores=scores)
+        return Placement(
+            profile=self.name,
+            pick=pick,
+            candidates=candidates,
+            scores=scores,
+            narrowed_by=narrowed_by,
+        )
 
     def _score(self, request: InferenceRequest, view: PoolView) -> FloatArray:
         total = np.zeros(len(view))

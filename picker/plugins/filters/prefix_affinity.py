@@ -1,8 +1,8 @@
 """`prefix-affinity-filter`: requests that share the head of their prompt meet on one endpoint.
 
 Rendezvous hashing orders the endpoints for the head of the prefix chain, in every replica alike and
-with nothing to synchronise; the first whose delay is within a bound of the mean takes the request,
-so that a popular prefix spreads over as many endpoints as its load needs. It never randomises.
+with nothing to synchronise. The first whose first token is expected within a bound of the mean
+takes the request, so that a popular prefix spreads over as many endpoints as its load needs.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ class PrefixAffinityParameters(Parameters, frozen=True):
     """Blocks of the prefix chain that requests must share to meet; shorter prompts use what they
     have. Four blocks are 256 tokens: longer than a greeting, shorter than a system prompt."""
     bound: float = 1.25
-    """An endpoint holds a prefix while its delay is at most this many times the mean."""
+    """An endpoint takes a prefix while its first token is expected within this many times the
+    pool's mean."""
 
     def __post_init__(self) -> None:
         """Refuse what would switch the filter off silently."""
@@ -44,7 +45,7 @@ class PrefixAffinityFilter:
         head = request.prefix[: self._head_blocks]
         if not head:
             return candidates
-        roomy = candidates & self._has_room(request.tokens_in(len(head)), view, candidates)
+        roomy = candidates & self._has_room(request, request.tokens_in(len(head)), view, candidates)
         if not roomy.any():
             return candidates
         holder = np.argmax(np.where(roomy, rendezvous_weights(view.uids, head[-1]), 0))
@@ -52,11 +53,16 @@ class PrefixAffinityFilter:
         kept[holder] = True
         return kept
 
-    def _has_room(self, head_tokens: int, view: PoolView, candidates: BoolArray) -> BoolArray:
-        """The time that the cached head saves is worth waiting for, on top of the bound."""
-        delays: FloatArray = self._delay.seconds(view)
-        saved = head_tokens / self._delay.rates(view)
-        roomy: BoolArray = delays <= self._bound * delays[candidates].mean() + saved
+    def _has_room(
+        self, request: InferenceRequest, head_tokens: int, view: PoolView, candidates: BoolArray
+    ) -> BoolArray:
+        """The first token comes within the bound of the mean, less what the cached head saves.
+
+        The request's own prefill counts: a long prompt is not worth a slow endpoint for its head.
+        """
+        rates = self._delay.rates(view)
+        costs: FloatArray = self._delay.seconds(view) + request.prompt_tokens / rates
+        roomy: BoolArray = costs - head_tokens / rates <= self._bound * costs[candidates].mean()
         return roomy
 
 
