@@ -42,6 +42,7 @@ class Replica:
         self._clock = clock
         self._settings = settings
         self._seq = 0
+        self._left = False
         self._news = asyncio.Event()
         self._picks = (clock.monotonic(), 0)
         merge.ledger.on_news = self._news.set
@@ -55,15 +56,20 @@ class Replica:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._source.run(self._on_endpoints), name="discovery")
             tasks.create_task(supervise(self._take_part, name="membership"), name="membership")
+            tasks.create_task(self._watch_peers(), name="peers")
 
     async def leave(self) -> None:
         """Drop this replica's share at once; afterwards nothing of it is published."""
+        self._left = True
         membership, self.membership = self.membership, None
         if membership is not None:
-            try:
-                await self._store.leave(membership)
-            except StoreUnavailable as error:
-                log.warning("could not leave the pool, the lease will end it", error=str(error))
+            await self._give_up(membership)
+
+    async def _give_up(self, membership: Membership) -> None:
+        try:
+            await self._store.leave(membership)
+        except StoreUnavailable as error:
+            log.warning("could not leave the pool, the lease will end it", error=str(error))
 
     def _on_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         if self.merge.set_endpoints(endpoints):
@@ -78,8 +84,7 @@ class Replica:
             tasks.create_task(self._heartbeat(), name="heartbeat")
 
     async def _join(self) -> None:
-        self.membership = await self._store.join(self.id)
-        self.merge.joined(self.membership.incarnation)
+        await self._become_member()
         contents = await self._store.read()
         now = self._clock.monotonic()
         for gauge in contents.gauges:
@@ -88,6 +93,16 @@ class Replica:
             self.merge.apply_snapshot(snapshot, now)
         self.merge.view.peers_age_seconds = self._settings.flush_gap_seconds
         await self._publish()
+
+    async def _become_member(self) -> None:
+        if self._left:
+            return
+        membership = await self._store.join(self.id)
+        if self._left:  # while the answer travelled
+            await self._give_up(membership)
+            return
+        self.membership = membership
+        self.merge.joined(membership.incarnation)
 
     async def _listen(self, events: AsyncIterator[StoreEvent]) -> None:
         async for event in events:
@@ -124,7 +139,6 @@ class Replica:
             await self._renew()
             self._measure_picks()
             await self._publish()
-            self._drop_silent()
 
     async def _renew(self) -> None:
         if self.membership is None:
@@ -138,13 +152,20 @@ class Replica:
             self.merge.keep_peers(live, heard_before=asked_at)
 
     async def _publish(self) -> None:
-        if self.membership is None:
+        before = self.membership
+        if await self._offer_gauge():
             return
-        self._seq += 1
-        if not await self._store.publish_gauge(self.merge.ledger.gauge(self.membership, self._seq)):
+        if self.membership is before:
             log.warning("gauge refused, joining again", replica=self.id)
-            self.membership = await self._store.join(self.id)
-            self.merge.joined(self.membership.incarnation)
+            await self._become_member()
+        await self._offer_gauge()
+
+    async def _offer_gauge(self) -> bool:
+        """Publish the current gauge. False: this incarnation is fenced."""
+        if self.membership is None:
+            return True
+        self._seq += 1
+        return await self._store.publish_gauge(self.merge.ledger.gauge(self.membership, self._seq))
 
     def _measure_picks(self) -> None:
         now, assigned = self._clock.monotonic(), self.merge.ledger.assigned
@@ -153,8 +174,11 @@ class Replica:
         if now > before:
             self.merge.view.own_picks_per_second = (assigned - count) / (now - before)
 
-    def _drop_silent(self) -> None:
-        before = self._clock.monotonic() - self._settings.lease_seconds
-        for replica in self.merge.silent_peers(before):
-            log.warning("peer lost, its share is dropped", peer=replica)
-            self.merge.drop_peer(replica)
+    async def _watch_peers(self) -> None:
+        """While the store is away nobody else ends the share of a silent peer."""
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            before = self._clock.monotonic() - self._settings.lease_seconds
+            for replica in self.merge.silent_peers(before):
+                log.warning("peer lost, its share is dropped", peer=replica)
+                self.merge.drop_peer(replica)
