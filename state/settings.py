@@ -1,6 +1,8 @@
 """Settings of the state package."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class StateSettings(BaseModel):
@@ -14,3 +16,12 @@ class StateSettings(BaseModel):
     """A gauge is published this often even without news, and the lease renewed."""
     lease_seconds: float = Field(default=1.5, ge=0.2, le=60.0)
     """A replica not heard from for this long counts for nothing: five heartbeats."""
+
+    @model_validator(mode="after")
+    def _lease_outlives_heartbeats(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                "lease_seconds: must be at least twice heartbeat_seconds, or live replicas would be"
+                " dropped between two heartbeats"
+            )
+        return self
