@@ -5,20 +5,22 @@ import sys
 from typing import Literal
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 LogFormat = Literal["auto", "json", "text"]
 
 
 def configure(*, level: str = "info", form: LogFormat = "auto") -> None:
     """Set structlog up for this process; called once by a composition root."""
-    text = form == "text" or (form == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+    terminal = sys.stderr.isatty()
+    text = form == "text" or (form == "auto" and terminal)
+    renderer = _text_renderer(colors=terminal) if text else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if text else [structlog.processors.dict_tracebacks]),
+            *([] if text else [_tracebacks_without_locals()]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -26,3 +28,14 @@ def configure(*, level: str = "info", form: LogFormat = "auto") -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=level.upper(), stream=sys.stderr, force=True)
+
+
+def _tracebacks_without_locals() -> structlog.processors.ExceptionRenderer:
+    """Frames hold prompts and keys: structlog's defaults, here and in text, would print them."""
+    return structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+
+
+def _text_renderer(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
