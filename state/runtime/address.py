@@ -19,7 +19,8 @@ class Address(NamedTuple):
 def parse_address(text: str) -> Address:
     """Read `127.0.0.1:9002`, `[::1]:9002` or `:9002` (all interfaces); raises ValueError."""
     host, separator, port = text.rpartition(":")
-    if not separator or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not separator or not digits or int(port) > 65535:
         raise ValueError(f"{text!r} is no address: expected HOST:PORT, such as 127.0.0.1:9002")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
