@@ -10,6 +10,8 @@ import structlog
 
 from state.runtime import logging
 
+PROMPT = "my secret question"
+
 
 @pytest.fixture(autouse=True)
 def _unconfigured() -> Iterator[None]:
@@ -76,7 +78,7 @@ def test_exceptions_are_logged_without_local_variables(
     """Frames hold prompts and keys; logs hold neither."""
     logging.configure(form=form)
     try:
-        fail_with(" ".join(["my", "secret", "question"]))
+        fail_with(PROMPT)
     except ValueError:
         structlog.get_logger().exception("task failed")
     written = capsys.readouterr().err
