@@ -19,12 +19,12 @@ def check_free(host: str, ports: dict[int, str], *, flag: str) -> None:
                 ) from error
 
 
-def free_block(host: str, size: int) -> int:
-    """Return the first of that many free ports in a row."""
-    for base in range(20_000, 32_000, size):
+def free_block(host: str, size: int, *, first: int = 20_000) -> int:
+    """Return the first of that many free ports in a row, at `first` or above."""
+    for base in range(first, 32_000, size):
         try:
             check_free(host, dict.fromkeys(range(base, base + size), "probe"), flag="")
         except ChaosError:
             continue
         return base
-    raise ChaosError(f"no {size} free ports in a row between 20000 and 32000")
+    raise ChaosError(f"no {size} free ports in a row between {first} and 32000")

@@ -113,7 +113,14 @@ def _ext_proc(spec: GatewaySpec) -> dict[str, Any]:
         "name": "envoy.filters.http.ext_proc",
         "typed_config": {
             "@type": f"{TYPES}.filters.http.ext_proc.v3.ExternalProcessor",
-            "grpc_service": {"envoy_grpc": {"cluster_name": "pickers"}},
+            "grpc_service": {
+                "envoy_grpc": {"cluster_name": "pickers"},
+                # A stream that a dead picker never accepted goes to another one.
+                "retry_policy": {
+                    "num_retries": 3,
+                    "retry_on": "connect-failure,refused-stream,reset-before-request",
+                },
+            },
             "failure_mode_allow": resilient,
             # A picker that hangs is as good as one that is gone; full duplex has no way around it.
             "message_timeout": "2s" if resilient else "1000s",
