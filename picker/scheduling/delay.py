@@ -10,7 +10,9 @@ from state.view import PoolView
 class DelaySettings(BaseModel):
     """How load becomes seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     default_prefill_tokens_per_second: float = Field(default=8000.0, gt=0)
     """Prefill rate of an endpoint while no endpoint of the pool has taught us its own."""
@@ -31,7 +33,7 @@ class ExpectedDelay:
     """Seconds until a new request's prefill could start, per endpoint.
 
     pending prefill / prefill rate + a slope for decode concurrency + KV pressure. An unknown signal
-    is neutral: rate and outside load of an unscraped endpoint are the pool's own average.
+    is neutral: rate, outside load and pressure of an unscraped endpoint are the pool's own average.
     """
 
     def __init__(self, settings: DelaySettings) -> None:
@@ -77,23 +79,26 @@ class ExpectedDelay:
     def _delays(self, view: PoolView, rates: FloatArray) -> FloatArray:
         settings = self._settings
         fresh = view.ages() <= settings.staleness_threshold_seconds
-        outside = self._outside(view, fresh)
-        waiting = np.minimum(outside, np.fmax(view.waiting, 0))
+        counted = fresh & ~np.isnan(view.running + view.waiting)
+        # Requests that the scrapes show and no live replica booked.
+        outside = view.outstanding() - view.requests
+        waiting = _neutral(np.minimum(outside, view.waiting), counted)
         tokens = (
             view.prefill_tokens
-            + settings.decode_weight_tokens * (view.requests + outside)
-            + settings.outside_request_tokens * np.where(fresh, waiting, 0)
+            + settings.decode_weight_tokens * (view.requests + _neutral(outside, counted))
+            + settings.outside_request_tokens * waiting
         )
-        return np.maximum(tokens, 0) / rates + self._kv_pressure(view, fresh)
+        pressure = _neutral(self._kv_pressure(view), fresh & ~np.isnan(view.kv_usage))
+        return np.maximum(tokens, 0) / rates + pressure
 
-    def _outside(self, view: PoolView, fresh: BoolArray) -> FloatArray:
-        """Requests that the scrapes show and no live replica booked."""
-        outside = view.outstanding() - view.requests
-        if fresh.all():
-            return outside
-        return np.where(fresh, outside, outside[fresh].mean() if fresh.any() else 0.0)
-
-    def _kv_pressure(self, view: PoolView, fresh: BoolArray) -> FloatArray:
+    def _kv_pressure(self, view: PoolView) -> FloatArray:
         start = self._settings.kv_pressure_from_ratio
-        over = np.where(fresh & (view.kv_usage > start), (view.kv_usage - start) / (1 - start), 0.0)
+        over = np.maximum(view.kv_usage - start, 0.0) / (1 - start)
         return self._settings.kv_pressure_seconds * over * over
+
+
+def _neutral(values: FloatArray, known: BoolArray) -> FloatArray:
+    """Put the mean of what is known in the place of what is not; nothing known is nothing there."""
+    if known.all():
+        return values
+    return np.where(known, values, values[known].mean() if known.any() else 0.0)
