@@ -1,5 +1,7 @@
 """Bookings: each counted once, released once, whatever happens to endpoints in between."""
 
+import math
+
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,13 +18,18 @@ CHOICES = st.integers(0, 10**6)
 NUMBERS = st.integers(0, POOL - 1)
 
 
+NEVER = math.inf
+
+
 def ledger(count: int = 2) -> Ledger:
     return Ledger(PoolView(builders.endpoints(count)))
 
 
-def book(books: Ledger, number: int = 0, prefill: int = 100, decode: int = 10) -> Booking:
+def book(
+    books: Ledger, number: int = 0, prefill: int = 100, decode: int = 10, at: float = NEVER
+) -> Booking:
     uid = builders.endpoint(number).uid
-    return books.book(uid, prefill_tokens=prefill, decode_tokens=decode)
+    return books.book(uid, prefill_tokens=prefill, decode_tokens=decode, prefilled_at=at)
 
 
 def columns(books: Ledger, number: int = 0) -> list[int]:
@@ -65,6 +72,45 @@ def test_release_after_the_first_byte_frees_the_rest() -> None:
     booking.prefilled()
     booking.release()
     assert [0, 0, 0] == columns(books)
+
+
+def test_prompt_is_freed_when_it_should_be_over() -> None:
+    """Where no response body passes through us, only the clock tells."""
+    books = ledger()
+    book(books, at=5.0)
+    books.settle(4.9)
+    assert [1, 100, 10] == columns(books)
+    books.settle(5.0)
+    assert [1, 0, 10] == columns(books)
+
+
+def test_settling_frees_no_prompt_twice() -> None:
+    """A response, or the end of the stream, came first."""
+    books = ledger()
+    book(books, at=5.0).prefilled()
+    book(books, at=5.0).release()
+    book(books)
+    books.settle(9.0)
+    assert [2, 100, 20] == columns(books)
+
+
+def test_settling_follows_a_move() -> None:
+    """The prompt is freed where it is."""
+    books = ledger()
+    book(books, at=5.0).move(builders.endpoint(1).uid)
+    books.settle(9.0)
+    assert [1, 0, 10] == columns(books, 1)
+
+
+def test_next_settlement_is_the_earliest() -> None:
+    """Infinity when there is none."""
+    books = ledger()
+    assert NEVER == books.next_settlement
+    book(books, at=7.0)
+    book(books, at=5.0)
+    assert 5.0 == books.next_settlement
+    books.settle(6.0)
+    assert 7.0 == books.next_settlement
 
 
 def test_second_release_does_nothing() -> None:
@@ -198,6 +244,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.table())
         self.bookings: list[Booking] = []
         self.model: list[tuple[int, int, int] | None] = []  # endpoint number, prefill, decode
+        self.due: list[float] = []
+        self.now = 0.0
 
     def table(self) -> PoolView:
         return PoolView([builders.endpoint(number) for number in sorted(self.listed)])
@@ -205,10 +253,24 @@ class LedgerMachine(RuleBasedStateMachine):
     def choose(self, choice: int) -> int | None:
         return choice % len(self.bookings) if self.bookings else None
 
-    @rule(number=NUMBERS, prefill=st.integers(0, 1000), decode=st.integers(0, 1000))
-    def book(self, number: int, prefill: int, decode: int) -> None:
-        self.bookings.append(book(self.ledger, number, prefill, decode))
+    @rule(
+        number=NUMBERS,
+        prefill=st.integers(0, 1000),
+        decode=st.integers(0, 1000),
+        seconds=st.one_of(st.just(NEVER), st.floats(0, 10)),
+    )
+    def book(self, number: int, prefill: int, decode: int, seconds: float) -> None:
+        self.due.append(self.now + seconds)
+        self.bookings.append(book(self.ledger, number, prefill, decode, self.due[-1]))
         self.model.append((number, prefill, decode))
+
+    @rule(seconds=st.floats(0, 5))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.ledger.settle(self.now)
+        for index, entry in enumerate(self.model):
+            if entry is not None and self.due[index] <= self.now:
+                self.model[index] = (entry[0], 0, entry[2])
 
     @rule(choice=CHOICES)
     def prefilled(self, choice: int) -> None:

@@ -339,6 +339,26 @@ async def test_discovered_waits_for_the_first_set(store: MemoryStore) -> None:
         assert a.replica.discovered.is_set()
 
 
+@pytest.mark.looptime
+@pytest.mark.parametrize("seconds", [1e-9, 0.0123456789, 0.5])
+async def test_expected_end_of_a_prefill_is_told(store: MemoryStore, seconds: float) -> None:
+    """Without another event of the stream, and without another pick."""
+    a, b = Site("a", store), Site("b", store)
+    async with running(a, b):
+        await asyncio.sleep(2 * GAP)
+        uid = builders.endpoint(0).uid
+        now = asyncio.get_running_loop().time()
+        a.replica.merge.ledger.book(
+            uid, prefill_tokens=100, decode_tokens=10, prefilled_at=now + seconds
+        )
+        await asyncio.sleep(seconds / 2)
+        assert 100 == a.replica.merge.view.prefill_tokens[0]
+        await asyncio.sleep(seconds / 2 + 2 * GAP)
+        for site in (a, b):
+            assert [1, 0] == site.requests
+            assert [0, 0] == site.replica.merge.view.prefill_tokens.tolist()
+
+
 class BrokenSource:
     """A source whose first set is unusable."""
 
