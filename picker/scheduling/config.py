@@ -1,5 +1,6 @@
 """EndpointPickerConfig: the field's file format for plugins and profiles, read strictly."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,6 +96,9 @@ def load_config(text: str) -> EndpointPickerConfig:
         raise InvalidConfig("$", f"neither YAML nor JSON: {error}") from error
     if not isinstance(document, dict):
         raise InvalidConfig("$", f"expected a mapping, got {type(document).__name__}")
+    for key in document:
+        if not isinstance(key, str):
+            raise InvalidConfig("$", f"keys must be text, not {key!r}")
     for field in LATER:
         if document.get(field):
             raise InvalidConfig(f"$.{field}", "this version does not support it; leave it out")
@@ -208,8 +212,7 @@ def _profile(spec: ProfileSpec, plugins: Mapping[str, Plugin], path: str) -> Pro
         plugin = plugins.get(use.plugin_ref)
         if plugin is None:
             raise InvalidConfig(f"{where}.pluginRef", f"no plugin is named {use.plugin_ref!r}")
-        if use.weight is not None and not isinstance(plugin, Scorer):
-            raise InvalidConfig(f"{where}.weight", f"{use.plugin_ref!r} is no scorer")
+        _check_use(use, plugin, where)
         if isinstance(plugin, Filter):
             filters.append((use.plugin_ref, plugin))
         if isinstance(plugin, Scorer):
@@ -219,6 +222,18 @@ def _profile(spec: ProfileSpec, plugins: Mapping[str, Plugin], path: str) -> Pro
     if len(pickers) != 1:
         raise InvalidConfig(f"{path}.plugins", f"{len(pickers)} pickers, expected one")
     return Profile(spec.name, filters=filters, scorers=scorers, picker=pickers[0])
+
+
+def _check_use(use: PluginUse, plugin: Plugin, path: str) -> None:
+    if not isinstance(plugin, (Filter, Scorer, Picker)):
+        reason = f"{use.plugin_ref!r} is neither filter, scorer nor picker"
+        raise InvalidConfig(f"{path}.pluginRef", reason)
+    if use.weight is None:
+        return
+    if not isinstance(plugin, Scorer):
+        raise InvalidConfig(f"{path}.weight", f"{use.plugin_ref!r} is no scorer")
+    if not 0 <= use.weight < math.inf:
+        raise InvalidConfig(f"{path}.weight", f"{use.weight} is not a number from 0")
 
 
 def _handler(plugins: Mapping[str, Plugin], profiles: Sequence[Profile]) -> ProfileHandler:

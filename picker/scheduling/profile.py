@@ -35,6 +35,8 @@ class Profile:
         """Return the placement, or None if the filters left nobody."""
         narrowed_by = None
         left = np.count_nonzero(candidates)
+        if not left:
+            return None
         for reference, plugin in self._filters:
             candidates = plugin.filter(request, view, candidates)
             before, left = left, np.count_nonzero(candidates)

@@ -5,6 +5,8 @@ with nothing to synchronise. The first whose first token is expected within a bo
 takes the request, so that a popular prefix spreads over as many endpoints as its load needs.
 """
 
+import math
+
 import numpy as np
 
 from picker.requests.model import InferenceRequest
@@ -29,8 +31,8 @@ class PrefixAffinityParameters(Parameters, frozen=True):
         """Refuse what would switch the filter off silently."""
         if self.head_blocks < 1:
             raise ValueError(f"headBlocks: {self.head_blocks} is below 1")
-        if self.bound < 1:
-            raise ValueError(f"bound: {self.bound} is below 1")
+        if not 1 <= self.bound < math.inf:
+            raise ValueError(f"bound: {self.bound} is not a number from 1")
 
 
 class PrefixAffinityFilter:

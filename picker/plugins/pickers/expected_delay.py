@@ -5,6 +5,7 @@ endpoint, it spreads over those that they would fill (water-filling, small pools
 of a few sampled ones (large pools), so that replicas do not herd.
 """
 
+import math
 import random
 
 import numpy as np
@@ -35,8 +36,9 @@ class ExpectedDelayParameters(Parameters, frozen=True):
         """Refuse numbers that choose nobody."""
         if min(self.samples, self.max_num_of_endpoints) < 1:
             raise ValueError("samples and maxNumOfEndpoints must be at least 1")
-        if min(self.small_pool, self.stale_seconds, self.score_seconds) < 0:
-            raise ValueError("smallPool, staleSeconds and scoreSeconds must not be negative")
+        for number in (self.small_pool, self.stale_seconds, self.score_seconds):
+            if not 0 <= number < math.inf:
+                raise ValueError("smallPool, staleSeconds and scoreSeconds must be numbers from 0")
 
 
 class ExpectedDelayPicker:

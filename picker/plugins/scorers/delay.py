@@ -1,5 +1,7 @@
 """`expected-delay-scorer`: least delay / delay: twice the least delay scores a half."""
 
+import math
+
 from picker.requests.model import InferenceRequest
 from picker.scheduling.delay import ExpectedDelay
 from picker.scheduling.framework import PluginContext, Scorer
@@ -16,8 +18,8 @@ class DelayParameters(Parameters, frozen=True):
 
     def __post_init__(self) -> None:
         """A floor of zero would divide by it."""
-        if self.floor_seconds <= 0:
-            raise ValueError("floorSeconds must be above 0")
+        if not 0 < self.floor_seconds < math.inf:
+            raise ValueError("floorSeconds must be a number above 0")
 
 
 class ExpectedDelayScorer:
