@@ -89,6 +89,10 @@ class Child:
         self.signal(signal.SIGKILL)
         await self._process.wait()
 
+    async def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        return await self._process.wait()
+
     async def stop(self) -> int:
         """Ask it to end and return its exit code; a stubborn one is killed."""
         self.signal(signal.SIGCONT)
