@@ -88,13 +88,14 @@ class ExpectedDelayPicker:
         return max(peers, mirrored) * age * tokens / float(self._delay.rates(view).mean())
 
     def _fill(self, costs: FloatArray, work: float) -> tuple[int, str]:
-        if work <= 0:
-            ties = np.flatnonzero(costs <= costs.min() * (1 + 1e-9))
-            return int(ties[self._rng.randrange(ties.size)]), "least-delay"
-        room = np.maximum(water_level(costs, work) - costs, 0.0)
-        reached = np.cumsum(room)
-        drawn = np.searchsorted(reached, self._rng.random() * reached[-1], side="right")
-        return int(min(drawn, costs.size - 1)), "water-filling"
+        if work > 0:
+            reached = np.cumsum(np.maximum(water_level(costs, work) - costs, 0.0))
+            # Rates decay for ever: there may be less work than the costs' last digit.
+            if reached[-1] > 0:
+                drawn = np.searchsorted(reached, self._rng.random() * reached[-1], side="right")
+                return int(min(drawn, costs.size - 1)), "water-filling"
+        ties = np.flatnonzero(costs <= costs.min() * (1 + 1e-9))
+        return int(ties[self._rng.randrange(ties.size)]), "least-delay"
 
     def _with_spares(self, slots: IntArray, costs: FloatArray, chosen: int) -> tuple[int, ...]:
         most = self._parameters.max_num_of_endpoints

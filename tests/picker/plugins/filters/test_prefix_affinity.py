@@ -1,0 +1,232 @@
+"""`prefix-affinity-filter`: rendezvous hashing with bounded load."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from picker.plugins.filters.prefix_affinity import (
+    PrefixAffinityFilter,
+    PrefixAffinityParameters,
+    rendezvous_weights,
+)
+from picker.requests.model import InferenceRequest
+from state.model import Endpoint, EndpointUid
+from state.view import PoolView
+from tests.support import builders
+from tests.support.seeds import seeded
+
+KEYS = st.integers(0, 2**64 - 1)
+RATE = 8000
+
+
+def affinity(**parameters: float) -> PrefixAffinityFilter:
+    built = PrefixAffinityParameters(**parameters)  # type: ignore[arg-type]
+    return PrefixAffinityFilter(built, builders.delay())
+
+
+def request(*prefix: int, tokens: int = 500) -> InferenceRequest:
+    return builders.request(prefix=prefix, prompt_tokens=tokens)
+
+
+def kept(
+    pool: PoolView,
+    asked: InferenceRequest,
+    *,
+    candidates: Sequence[int] | None = None,
+    **parameters: float,
+) -> list[int]:
+    mask = builders.everybody(pool)
+    if candidates is not None:
+        mask[:] = False
+        mask[list(candidates)] = True
+    left: list[int] = np.flatnonzero(affinity(**parameters).filter(asked, pool, mask)).tolist()
+    return left
+
+
+def holder(pool: PoolView, key: int) -> EndpointUid:
+    (slot,) = kept(pool, request(key))
+    return pool.endpoints[slot].uid
+
+
+def order(pool: PoolView, key: int) -> list[int]:
+    """Return the slots in rendezvous order, the first holder first."""
+    ordered: list[int] = np.argsort(rendezvous_weights(pool.uids, key))[::-1].tolist()
+    return ordered
+
+
+def pool(endpoints: Sequence[Endpoint]) -> PoolView:
+    view = PoolView(endpoints)
+    view.prefill_tokens_per_second[:] = RATE
+    return view
+
+
+def loaded(*pending_seconds: float) -> PoolView:
+    """Return a pool with so much prefill pending on each endpoint."""
+    return builders.view(
+        prefill_tokens=[seconds * RATE for seconds in pending_seconds],
+        prefill_tokens_per_second=[RATE] * len(pending_seconds),
+    )
+
+
+# Rendezvous
+
+
+@given(key=KEYS, shuffled=st.permutations(builders.endpoints(12)))
+@settings(max_examples=50)
+def test_answer_does_not_depend_on_the_slot_order(key: int, shuffled: list[Endpoint]) -> None:
+    """Replicas discover in different orders and agree all the same."""
+    assert holder(pool(builders.endpoints(12)), key) == holder(pool(shuffled), key)
+
+
+@given(keys=st.lists(KEYS, min_size=20, max_size=20, unique=True), gone=st.integers(0, 9))
+@settings(max_examples=30)
+def test_only_the_keys_of_a_removed_endpoint_move(keys: list[int], gone: int) -> None:
+    """And when it comes back, only they come back."""
+    everybody = builders.endpoints(10)
+    removed = everybody[gone].uid
+    with_it, without = pool(everybody), pool(everybody[:gone] + everybody[gone + 1 :])
+    for key in keys:
+        before, after = holder(with_it, key), holder(without, key)
+        assert before in {after, removed}
+
+
+def test_keys_spread_evenly() -> None:
+    """No endpoint is everybody's favourite, and neither is one its second choice."""
+    rng = seeded()
+    view = pool(builders.endpoints(10))
+    first, second = Counter[int](), Counter[int]()
+    for _ in range(4000):
+        best, next_best, *_ = order(view, rng.getrandbits(64))
+        first[best] += 1
+        second[next_best] += 1
+    for counts in (first, second):
+        assert 300 < min(counts.values()) <= max(counts.values()) < 500
+
+
+@pytest.mark.parametrize("keys", [range(2000), [1 << bit for bit in range(64)] * 30])
+def test_similar_keys_spread_too(keys: Sequence[int]) -> None:
+    """Every bit of a key counts."""
+    view = pool(builders.endpoints(4))
+    holders = Counter(order(view, key)[0] for key in set(keys))
+    assert 4 == len(holders)
+    assert max(holders.values()) < 0.5 * len(set(keys))
+
+
+def test_weights_are_pinned() -> None:
+    """All replicas must agree on them, also over an upgrade."""
+    weights = rendezvous_weights(np.array([1, 2**64 - 1], np.uint64), 12345)
+    assert [1_094_972_123_760_715_653, 7_873_902_204_275_907_923] == weights.tolist()
+
+
+# Heads
+
+
+def test_request_without_a_prefix_goes_anywhere() -> None:
+    """Nothing to be found in a cache."""
+    assert [0, 1, 2] == kept(loaded(0, 0, 0), request())
+
+
+def test_requests_that_share_the_head_meet() -> None:
+    """What follows does not count."""
+    view = loaded(*[0] * 8)
+    one, other = request(1, 2, 3, 4, 5, 6), request(1, 2, 3, 4, 7)
+    assert kept(view, one) == kept(view, other)
+
+
+def test_last_block_of_the_head_is_the_key() -> None:
+    """It stands for all blocks before it."""
+    view = loaded(*[0] * 8)
+    assert [order(view, 4)[0]] == kept(view, request(1, 2, 3, 4, 5))
+    assert [order(view, 2)[0]] == kept(view, request(1, 2, 3, 4, 5), head_blocks=2)
+    assert [order(view, 1)[0]] == kept(view, request(1))
+
+
+def test_it_never_randomises() -> None:
+    """The same question has the same answer."""
+    view = loaded(*[0.1] * 8)
+    assert 1 == len({tuple(kept(view, request(7))) for _ in range(20)})
+
+
+# Bounded load
+
+
+@given(
+    key=KEYS,
+    pending=st.lists(st.floats(0, 10), min_size=2, max_size=8),
+    tokens=st.integers(64, 20_000),
+    bound=st.floats(1, 3),
+)
+@settings(max_examples=150)
+def test_first_in_order_with_room_takes_it(
+    key: int, pending: list[float], tokens: int, bound: float
+) -> None:
+    """Against the definition, one by one."""
+    view = loaded(*pending)
+    asked = request(key, tokens=tokens)
+    costs = builders.delay().seconds(view) + tokens / RATE
+    limit = bound * costs.mean()
+    saved = asked.tokens_in(1) / RATE
+    near = np.abs(costs - saved - limit) < 1e-9
+    if near.any():
+        return
+    expected = [slot for slot in order(view, key) if costs[slot] - saved <= limit][:1]
+    assert (expected or list(range(len(view)))) == kept(view, asked, bound=bound)
+
+
+def test_full_holder_spills_to_the_next_in_order() -> None:
+    """Not to just anybody: the second holder's cache will be warm next time."""
+    view = loaded(*[1.0] * 8)
+    first, second, third, *_ = order(view, 7)
+    view.prefill_tokens[first] = 4 * RATE
+    assert [second] == kept(view, request(7))
+    view.prefill_tokens[second] = 4 * RATE
+    assert [third] == kept(view, request(7))
+
+
+def test_idle_holder_is_kept() -> None:
+    """A mean of zero leaves room for those at zero."""
+    view = loaded(*[0.0] * 8)
+    assert [order(view, 7)[0]] == kept(view, request(7))
+
+
+def test_cached_head_is_worth_waiting_for() -> None:
+    """As long as it would take to compute."""
+    view = loaded(0.0, 0.0, 0.0)
+    first = order(view, 7)[0]
+    view.prefill_tokens[first] = 250
+    assert [first] == kept(view, request(7, 7, 7, 7, tokens=256))
+    view.prefill_tokens[first] = 600
+    assert [first] != kept(view, request(7, 7, 7, 7, tokens=256))
+
+
+def test_mean_is_that_of_the_candidates() -> None:
+    """Endpoints that may not serve say nothing."""
+    view = loaded(*[1.0] * 4)
+    first, second, *others = order(view, 7)
+    view.prefill_tokens[first] = 3 * RATE
+    view.prefill_tokens[others] = 50 * RATE
+    assert [second] == kept(view, request(7), candidates=[first, second])
+
+
+def test_only_candidates_hold() -> None:
+    """The first in order may be filtered out."""
+    view = loaded(*[0.0] * 4)
+    _, *others = order(view, 7)
+    assert [others[0]] == kept(view, request(7), candidates=others)
+
+
+def test_popular_prefix_spreads_as_its_load_needs() -> None:
+    """All requests share one head: no endpoint gets more than the bound allows."""
+    view = loaded(*[0.0] * 8)
+    chosen = Counter[int]()
+    for _ in range(400):
+        slots = kept(view, request(7, tokens=4000))
+        slot = min(slots, key=lambda each: int(view.prefill_tokens[each]))
+        chosen[slot] += 1
+        view.add(view.endpoints[slot].uid, 1, 4000, 1)
+    assert max(chosen.values()) <= 1.25 * 400 / 8 + 2
+    assert len(chosen) >= 8 / 1.25
