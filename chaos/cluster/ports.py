@@ -21,7 +21,7 @@ def check_free(host: str, ports: dict[int, str], *, flag: str) -> None:
 
 def free_block(host: str, size: int, *, first: int = 20_000) -> int:
     """Return the first of that many free ports in a row, at `first` or above."""
-    for base in range(first, 32_000, size):
+    for base in range(first, 32_001 - size, size):
         try:
             check_free(host, dict.fromkeys(range(base, base + size), "probe"), flag="")
         except ChaosError:
