@@ -150,6 +150,7 @@ class Merge:
     def _write(self, snapshot: Snapshot, received_at: float) -> None:
         for observation in snapshot.observations:
             self.view.observe(observation, observed_at=received_at - observation.age_seconds)
+        self.view.summarise()
         self.view.versions[snapshot.shard] = snapshot.order
 
     def _forget(self, before: Snapshot, *, but: Snapshot) -> bool:

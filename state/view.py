@@ -22,6 +22,8 @@ SIGNALS = (
     "kv_capacity_tokens",
     "prefill_tokens_per_second",
     "decode_seconds_per_token",
+    "prefix_hits",
+    "prefix_queries",
 )
 """Names shared by `Observation` fields and the view's arrays: one array per scraped signal."""
 
@@ -55,6 +57,10 @@ class PoolView:
         self.kv_capacity_tokens: FloatArray = _unknown(size)
         self.prefill_tokens_per_second: FloatArray = _unknown(size)
         self.decode_seconds_per_token: FloatArray = _unknown(size)
+        self.prefix_hits: FloatArray = _unknown(size)
+        self.prefix_queries: FloatArray = _unknown(size)
+        self.prefix_hit_ratio = 0.0
+        """Share of prompt tokens that the pool's prefix caches held, over all that was scraped."""
         self.open_at_cut: IntArray = np.zeros(size, np.int64)
         """Requests of live replicas that were open when the endpoint was scraped."""
         self.versions: dict[ShardId, tuple[int, int]] = {}
@@ -103,6 +109,11 @@ class PoolView:
         self.revision += 1
         for name in ("observed_at", *SIGNALS):
             getattr(self, name)[slot] = np.nan
+
+    def summarise(self) -> None:
+        """Derive the pool's figures after observations."""
+        queries = float(np.nansum(self.prefix_queries))
+        self.prefix_hit_ratio = float(np.nansum(self.prefix_hits)) / queries if queries else 0.0
 
     def add(self, uid: EndpointUid, requests: int, prefill: int, decode: int) -> None:
         """Move one endpoint's load by the given amounts; an endpoint that left is ignored."""

@@ -1,8 +1,8 @@
 """`prefix-affinity-filter`: requests that share the head of their prompt meet on one endpoint.
 
 Rendezvous hashing orders the endpoints for the head of the prefix chain, in every replica alike and
-with nothing to synchronise. The first whose first token is expected within a bound of the mean
-takes the request, so that a popular prefix spreads over as many endpoints as its load needs.
+with nothing to synchronise. The first where waiting for the cached prefix pays takes the request,
+so that a popular prefix spreads over as many endpoints as its load needs. It never randomises.
 """
 
 import math
@@ -13,7 +13,7 @@ from picker.requests.model import InferenceRequest
 from picker.scheduling.delay import ExpectedDelay
 from picker.scheduling.framework import Filter, PluginContext
 from picker.scheduling.registry import Parameters, PluginType
-from state.model import BoolArray, FloatArray, UidArray
+from state.model import BoolArray, UidArray
 from state.view import PoolView
 
 
@@ -24,8 +24,8 @@ class PrefixAffinityParameters(Parameters, frozen=True):
     """Blocks of the prefix chain that requests must share to meet; shorter prompts use what they
     have. Four blocks are 256 tokens: longer than a greeting, shorter than a system prompt."""
     bound: float = 1.25
-    """An endpoint takes a prefix while its first token is expected within this many times the
-    pool's mean."""
+    """A holder keeps a prefix while its first token is expected within this many times what the
+    best endpoint without the prefix would take."""
 
     def __post_init__(self) -> None:
         """Refuse what would switch the filter off silently."""
@@ -58,14 +58,24 @@ class PrefixAffinityFilter:
     def _has_room(
         self, request: InferenceRequest, head_tokens: int, view: PoolView, candidates: BoolArray
     ) -> BoolArray:
-        """The first token comes within the bound of the mean, less what the cached head saves.
+        """The first token comes about as soon as from the best endpoint without the prefix.
 
-        The request's own prefill counts: a long prompt is not worth a slow endpoint for its head.
+        What a holder has cached is the head, or what the caches hold of an average request: figures
+        that are about the same in all replicas, so that they agree on the holder.
         """
-        rates = self._delay.rates(view)
-        costs: FloatArray = self._delay.seconds(view) + request.prompt_tokens / rates
-        roomy: BoolArray = costs - head_tokens / rates <= self._bound * costs[candidates].mean()
+        delays, rates = self._delay.seconds(view), self._delay.rates(view)
+        shared = min(_mean_cached_tokens(view), request.tokens_in(len(request.prefix)))
+        cached = max(shared, head_tokens)
+        uncached = max(request.prompt_tokens - cached, 0)
+        elsewhere = (delays + request.prompt_tokens / rates)[candidates].min()
+        roomy: BoolArray = delays + uncached / rates <= self._bound * elsewhere
         return roomy
+
+
+def _mean_cached_tokens(view: PoolView) -> float:
+    """Return the tokens that caches hold of an average prompt: its uncached rest is known."""
+    ratio = min(view.prefix_hit_ratio, 0.95)
+    return view.mean_prefill_tokens * ratio / (1 - ratio)
 
 
 def rendezvous_weights(uids: UidArray, key: int) -> UidArray:
