@@ -62,7 +62,7 @@ class Gateway:
     """A gRPC client that sends ext_proc messages as bytes."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._call = channel.stream_stream(PROCESS)
+        self._call = channel.stream_stream(PROCESS, bytes, bytes)
 
     def open(self) -> "grpc.aio.StreamStreamCall[Any, Any]":
         """Open a stream; it is ended in time whatever happens."""
@@ -83,7 +83,7 @@ async def rest_of(call: "grpc.aio.StreamStreamCall[Any, Any]") -> list[bytes]:
     """Read replies until the stream ends, whatever its status."""
     replies: list[bytes] = []
     with suppress(grpc.aio.AioRpcError):
-        while (reply := await call.read()) is not grpc.aio.EOF:
+        while isinstance(reply := await call.read(), bytes):  # the other thing is EOF
             replies.append(reply)
     return replies
 
