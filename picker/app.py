@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from picker.scheduling.scheduler import Scheduler
 from picker.settings import PickerSettings, Transport
 from state.merge import Merge
 from state.model import ReplicaId
+from state.modes import Mode
 from state.ports import EndpointSource, Store
 from state.replica import Replica
 from state.runtime.address import Address, parse_address
@@ -169,15 +171,12 @@ class PickerReplica:
             view=lambda: describe_view(
                 self._merge,
                 pool=self._settings.pool,
-                mode=self._mode(),
+                mode=self._replica.mode.value,
                 membership=self._replica.membership,
                 now=self._clock.monotonic(),
             ),
             picks=self._picks.last,
         )
-
-    def _mode(self) -> str:
-        return "normal" if self._replica.membership is not None else "alone"
 
     def _watch(self, server: Server) -> None:
         watch = self._metrics.watch
@@ -188,7 +187,21 @@ class PickerReplica:
         )
         watch("endpoints", "Endpoints in the pool.", lambda: len(merge.view))
         watch("replicas_live", "Live replicas, this one included.", lambda: merge.view.replicas)
+        self._metrics.watch_each(
+            "mode",
+            "1 for the mode that this replica is in.",
+            "mode",
+            {mode.value: partial(self._is_mode, mode) for mode in Mode},
+        )
+        watch(
+            "view_peers_age_seconds",
+            "Age of the peers' part of the view.",
+            lambda: merge.view.peers_age_seconds,
+        )
         watch("ready", "1 when this replica should get traffic.", lambda: self._readiness.ready)
+
+    def _is_mode(self, mode: Mode) -> bool:
+        return self._replica.mode is mode
 
 
 def make_scheduler(config: Path | None, delay: ExpectedDelay, rng: random.Random) -> Scheduler:

@@ -1,6 +1,6 @@
 """All series of the picker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -52,6 +52,14 @@ class PickerMetrics:
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Export a gauge that is read when it is scraped."""
         Gauge(f"murmuration_{name}", description, registry=self._registry).set_function(read)
+
+    def watch_each(
+        self, name: str, description: str, label: str, reads: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """Export a gauge with one series for each value of a label."""
+        gauge = Gauge(f"murmuration_{name}", description, [label], registry=self._registry)
+        for value, read in reads.items():
+            gauge.labels(value).set_function(read)
 
     def picked(self, *, reason: str, seconds: float) -> None:
         self._picks.labels(reason).inc()

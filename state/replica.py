@@ -10,12 +10,22 @@ import structlog
 from state.errors import StoreUnavailable
 from state.merge import Merge
 from state.model import Endpoint, Gauge, Membership, ReplicaId, Snapshot
+from state.modes import Mode
 from state.ports import EndpointSource, Store, StoreEvent
 from state.runtime.clock import Clock
 from state.runtime.tasks import supervise
 from state.settings import StateSettings
 
 log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+
+REPLICAS_PER_GAP = 8
+LONGEST_GAP = 4
+"""The flush gap is stretched with every further 8 replicas, at most fourfold."""
+
+ECHO_WEIGHT = 1 / 16
 
 
 class Replica:
@@ -43,6 +53,11 @@ class Replica:
         self._settings = settings
         self._seq = 0
         self._left = False
+        self._reached_at: float | None = None
+        self._mode = Mode.ALONE
+        self._live = 1
+        self._sent_at = (0, 0.0)
+        self._echo_seconds = 0.0
         self._news = asyncio.Event()
         self._picks = (clock.monotonic(), 0)
         merge.ledger.on_news = self._news.set
@@ -51,12 +66,20 @@ class Replica:
     def id(self) -> ReplicaId:
         return self.merge.replica
 
+    @property
+    def mode(self) -> Mode:
+        """What the view rests on now."""
+        if self._reached_at is None:
+            return Mode.ALONE
+        silence = self._clock.monotonic() - self._reached_at
+        return Mode.STORE_AWAY if silence > self._settings.away_after_seconds else Mode.NORMAL
+
     async def run(self) -> None:
         """Stay in the pool until cancelled; an unusable first endpoint list raises its error."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._source.run(self._on_endpoints), name="discovery")
-            tasks.create_task(supervise(self._take_part, name="membership"), name="membership")
-            tasks.create_task(self._watch_peers(), name="peers")
+            tasks.create_task(supervise(self._keep_taking_part, name="membership"))
+            tasks.create_task(self._watch(), name="watch")
 
     async def leave(self) -> None:
         """Drop this replica's share at once; afterwards nothing of it is published."""
@@ -76,6 +99,19 @@ class Replica:
             log.info("endpoints changed", count=len(self.merge.view))
         self.discovered.set()
 
+    async def _keep_taking_part(self) -> None:
+        """Take part again and again: a store that is away is no fault of ours."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._take_part()
+            except* StoreUnavailable as group:
+                log.debug("store does not answer", reason=str(group.exceptions[0]))
+            if self.mode is Mode.NORMAL:
+                pause = FIRST_PAUSE_SECONDS
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
     async def _take_part(self) -> None:
         async with self._store.events() as events, asyncio.TaskGroup() as tasks:
             await self._join()
@@ -91,7 +127,7 @@ class Replica:
             self.merge.apply_gauge(gauge, now)
         for snapshot in contents.snapshots:
             self.merge.apply_snapshot(snapshot, now)
-        self.merge.view.peers_age_seconds = self._settings.flush_gap_seconds
+        self._reached()
         await self._publish()
 
     async def _become_member(self) -> None:
@@ -111,6 +147,7 @@ class Replica:
     def _on_event(self, event: StoreEvent) -> None:
         now = self._clock.monotonic()
         if isinstance(event, Gauge):
+            self._measure_echo(event, now)
             self.merge.apply_gauge(event, now)
         elif isinstance(event, Snapshot):
             self.merge.apply_snapshot(event, now)
@@ -122,7 +159,7 @@ class Replica:
             await self._until_news()
             self._news.clear()
             await self._publish()
-            await asyncio.sleep(self._settings.flush_gap_seconds)
+            await asyncio.sleep(self._flush_gap)
 
     async def _until_news(self) -> None:
         """Wait for a change of the own bookings, settling those whose prefill should be over."""
@@ -149,6 +186,8 @@ class Replica:
             log.warning("fenced, joining again", replica=self.id)
             await self._join()
         else:
+            self._live = len(live)
+            self._reached()
             self.merge.keep_peers(live, heard_before=asked_at)
 
     async def _publish(self) -> None:
@@ -165,7 +204,23 @@ class Replica:
         if self.membership is None:
             return True
         self._seq += 1
+        self._sent_at = (self._seq, self._clock.monotonic())
         return await self._store.publish_gauge(self.merge.ledger.gauge(self.membership, self._seq))
+
+    def _reached(self) -> None:
+        self._reached_at = self._clock.monotonic()
+
+    @property
+    def _flush_gap(self) -> float:
+        """Grows with the replicas, so that what each hears in a second stays bounded."""
+        crowd = self.merge.view.replicas / REPLICAS_PER_GAP
+        return self._settings.flush_gap_seconds * min(max(crowd, 1.0), LONGEST_GAP)
+
+    def _measure_echo(self, gauge: Gauge, now: float) -> None:
+        """How long a gauge takes to its readers: our own comes back to us, on our own clock."""
+        seq, sent_at = self._sent_at
+        if gauge.replica == self.id and gauge.seq == seq:
+            self._echo_seconds += ECHO_WEIGHT * (now - sent_at - self._echo_seconds)
 
     def _measure_picks(self) -> None:
         now, assigned = self._clock.monotonic(), self.merge.ledger.assigned
@@ -174,11 +229,36 @@ class Replica:
         if now > before:
             self.merge.view.own_picks_per_second = (assigned - count) / (now - before)
 
-    async def _watch_peers(self) -> None:
-        """While the store is away nobody else ends the share of a silent peer."""
+    async def _watch(self) -> None:
+        """Follow the mode and the peers' age, whatever becomes of the store."""
         while True:
+            self._note_mode()
+            self._age_view()
             await asyncio.sleep(self._settings.heartbeat_seconds)
-            before = self._clock.monotonic() - self._settings.lease_seconds
-            for replica in self.merge.silent_peers(before):
-                log.warning("peer lost, its share is dropped", peer=replica)
-                self.merge.drop_peer(replica)
+            self._drop_silent_peers()
+
+    def _note_mode(self) -> None:
+        before, self._mode = self._mode, self.mode
+        if before is not self._mode:
+            log.warning("mode changed", before=before.value, now=self._mode.value)
+
+    def _age_view(self) -> None:
+        """Say how old the peers' part of the view is, and how many they are.
+
+        While the store is away, those who were live are taken to go on as before: they place as
+        much as this replica does, unseen since the store last answered.
+        """
+        view = self.merge.view
+        if self._mode is Mode.STORE_AWAY and self._reached_at is not None:
+            view.replicas = max(self._live, view.replicas)
+            silence = self._clock.monotonic() - self._reached_at
+            view.peers_age_seconds = min(silence, self._settings.longest_age_seconds)
+        else:
+            view.peers_age_seconds = self._flush_gap + self._echo_seconds
+
+    def _drop_silent_peers(self) -> None:
+        """While the store is away nobody else ends the share of a silent peer."""
+        before = self._clock.monotonic() - self._settings.lease_seconds
+        for replica in self.merge.silent_peers(before):
+            log.warning("peer lost, its share is dropped", peer=replica)
+            self.merge.drop_peer(replica)

@@ -12,6 +12,11 @@ class StateSettings(BaseModel):
 
     flush_gap_seconds: float = Field(default=0.005, ge=0.001, le=1.0)
     """Least time between two gauges. 5 ms keeps placement close to a perfect view."""
+    longest_age_seconds: float = Field(default=1.0, ge=0.01, le=60.0)
+    """Bound on the age of the peers' part of the view: what they placed longer ago is taken to be
+    on the scrapes, or done."""
+    away_after_seconds: float = Field(default=0.8, ge=0.1, le=60.0)
+    """Silence of the store after which the mode is `store-away`: two heartbeats and a limit."""
     heartbeat_seconds: float = Field(default=0.3, ge=0.05, le=10.0)
     """A gauge is published this often even without news, and the lease renewed."""
     lease_seconds: float = Field(default=1.5, ge=0.2, le=60.0)

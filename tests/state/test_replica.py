@@ -285,7 +285,63 @@ async def test_outage_is_survived_and_heals(store: MemoryStore) -> None:
             await asyncio.sleep(6.0)
         assert [0, 1] == a.requests == b.requests
         assert (2, 2) == (a.live, b.live)
-        assert "task failed" in {entry["event"] for entry in logs}
+        assert "task failed" not in {entry["event"] for entry in logs}
+
+
+@pytest.mark.looptime
+async def test_outage_is_a_mode_that_is_entered_and_left(store: MemoryStore) -> None:
+    """Visible within a second, logged once per change, left within a heartbeat of the store."""
+    a, b = Site("a", store), Site("b", store)
+    async with running(a, b):
+        await asyncio.sleep(HEARTBEAT)
+        assert "normal" == a.replica.mode.value
+        with capture_logs() as logs:
+            a.store.available = False
+            await asyncio.sleep(1.2)
+            assert "store-away" == a.replica.mode.value
+            await asyncio.sleep(5)
+            a.store.available = True
+            await asyncio.sleep(2)
+            assert "normal" == a.replica.mode.value
+        changes = [entry["now"] for entry in logs if entry["event"] == "mode changed"]
+        assert ["store-away", "normal"] == changes
+
+
+@pytest.mark.looptime
+async def test_silent_peers_are_estimated_during_an_outage(store: MemoryStore) -> None:
+    """They go on placing unseen: the view says how many they are and how old it is."""
+    a, b = Site("a", store), Site("b", store)
+    async with running(a, b):
+        await asyncio.sleep(2 * HEARTBEAT)
+        with capture_logs():
+            a.store.available = False
+            await asyncio.sleep(LEASE + 3 * HEARTBEAT)
+            assert 2 == a.replica.merge.view.replicas
+            assert 1.0 == a.replica.merge.view.peers_age_seconds
+            a.store.available = True
+            await asyncio.sleep(3.0)
+        assert 0.1 > a.replica.merge.view.peers_age_seconds
+
+
+@pytest.mark.looptime
+async def test_flush_gap_grows_with_the_replicas(store: MemoryStore) -> None:
+    """What a replica hears in a second stays bounded."""
+    a = Site("a", store)
+    async with running(a):
+        a.replica.merge.view.replicas = 16
+        await asyncio.sleep(HEARTBEAT)
+        assert 2 * GAP <= a.replica.merge.view.peers_age_seconds
+
+
+@pytest.mark.looptime
+async def test_mode_is_alone_until_a_store_answers(store: MemoryStore) -> None:
+    """A replica that never reached a store is not one that lost it."""
+    a = Site("a", store)
+    a.store.available = False
+    with capture_logs():
+        async with running(a):
+            await asyncio.sleep(3.0)
+            assert "alone" == a.replica.mode.value
 
 
 @pytest.mark.looptime
