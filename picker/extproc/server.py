@@ -19,6 +19,7 @@ class GrpcStatus(IntEnum):
 
     OK = 0
     INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
@@ -30,12 +31,16 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_message_bytes: int = 33 << 20
     """Longest gRPC message, also after decompression."""
+    max_connections: int = 1_024
+    """Concurrent connections (h2 only); further ones are closed at once."""
     max_streams: int = 16_384
     """Concurrent streams of one connection."""
     max_header_bytes: int = 64 << 10
     """Longest header list of a stream."""
-    max_unsent_bytes: int = 4 << 20
-    """Replies queued on one connection before we stop reading from it."""
+    max_unsent_stream_bytes: int = 1 << 20
+    """Replies queued on one stream, beyond which its peer may send nothing until it reads."""
+    max_unsent_bytes: int = 16 << 20
+    """The same for all streams of one connection (h2 only)."""
 
 
 class Server(Protocol):
@@ -47,10 +52,13 @@ class Server(Protocol):
 
     @property
     def streams(self) -> int:
-        """Open ext_proc streams."""
+        """Open streams, calls of unary methods included."""
 
     async def drain(self, seconds: float) -> None:
-        """Take no new connections and let streams finish; end the rest as DRAINED in time."""
+        """Take no new connections and let streams finish; end the rest as DRAINED in time.
+
+        A call while another one waits may cut it short.
+        """
 
     async def close(self) -> None:
         """End at once. Safe to call twice."""
