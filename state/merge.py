@@ -166,6 +166,7 @@ class Merge:
         live |= {(self.replica, incarnation) for incarnation in self._incarnations}
         column = self.view.open_at_cut
         column[:] = 0
+        self.view.observations += 1
         for snapshot, _ in self._snapshots.values():
             for cut in snapshot.cuts:
                 if (cut.replica, cut.incarnation) in live:

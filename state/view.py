@@ -69,6 +69,8 @@ class PoolView:
         """Monotonic seconds of this process at the start of the decision."""
         self.revision = 0
         """Grows whenever a number changes, so that what is derived from them can be kept."""
+        self.observations = 0
+        """Grows with what is scraped: observations and cuts, but not bookings."""
         self.mean_prefill_tokens = 0.0
         """Running mean of the uncached prompt tokens of this replica's requests."""
         self.replicas = 1
@@ -97,6 +99,7 @@ class PoolView:
         if slot is None:
             return
         self.revision += 1
+        self.observations += 1
         self.observed_at[slot] = observed_at
         for name in SIGNALS:
             getattr(self, name)[slot] = known(getattr(observation, name))
@@ -125,15 +128,21 @@ class PoolView:
         self.prefill_tokens[slot] += prefill
         self.decode_tokens[slot] += decode
 
+    def unbooked(self) -> FloatArray:
+        """Requests that an endpoint's scrape shows and no live replica had open at its cut.
+
+        Orphans of dead replicas and other clients. NaN where nothing was scraped.
+        """
+        return np.maximum(self.running + self.waiting - self.open_at_cut, 0.0)
+
     def outstanding(self) -> FloatArray:
         """Requests on each endpoint now: the scraped truth at its cut, corrected since.
 
         estimate = scraped + (open now - open at the cut), and never less than what the replicas
         have open themselves. Unscraped endpoints count their open requests alone.
         """
-        scraped = self.running + self.waiting
-        rebased = scraped + (self.requests - self.open_at_cut)
-        return np.fmax(rebased, self.requests)
+        unbooked = self.unbooked()
+        return self.requests + np.where(np.isnan(unbooked), 0.0, unbooked)
 
     def ages(self) -> FloatArray:
         """Seconds since each endpoint's cut; NaN where it was never scraped."""

@@ -42,6 +42,15 @@ def lower_headers(headers: pb.HeaderMap) -> dict[str, bytes]:
     }
 
 
+def chosen_headers(headers: pb.HeaderMap, names: frozenset[bytes]) -> dict[bytes, bytes]:
+    """Return a few headers by their lower-case name, as gateways write names."""
+    return {
+        header.key: header.raw_value or header.value
+        for header in headers.headers
+        if header.key in names
+    }
+
+
 def subset_hint(message: pb.ProcessingRequest) -> list[str] | None:
     """Return the subset that the gateway allows, None if it says nothing about one."""
     filters = message.metadata_context.filter_metadata

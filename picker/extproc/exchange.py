@@ -38,6 +38,8 @@ from picker.requests.usage import Usage, UsageReader
 from state.ledger import Booking
 from state.model import EndpointUid
 
+RESPONSE_HEADERS = frozenset({b":status", b"content-type", b"content-encoding"})
+
 GRPC_INVALID_ARGUMENT = 3
 GRPC_UNIMPLEMENTED = 12
 
@@ -137,7 +139,7 @@ class ExtProcExchange:
         if not self._configured and request.HasField("protocol_config"):
             self._request_mode = BodyMode.of(request.protocol_config.request_body_mode)
             self._response_mode = BodyMode.of(request.protocol_config.response_body_mode)
-            if BodyMode.GRPC in {self._request_mode, self._response_mode}:
+            if self._request_mode is BodyMode.GRPC or self._response_mode is BodyMode.GRPC:
                 raise StreamFailed(GRPC_UNIMPLEMENTED, "body mode GRPC is not supported")
         self._configured = True
         hint = codec.subset_hint(request)
@@ -240,8 +242,7 @@ class ExtProcExchange:
 
     def _check_length(self, length: int) -> None:
         """Partial bodies are short whatever was announced; a body that we never see is not ours."""
-        limited = self._request_mode in {BodyMode.BUFFERED, BodyMode.FULL_DUPLEX_STREAMED}
-        if limited and length > self._settings.max_request_body_bytes:
+        if self._request_mode.is_whole and length > self._settings.max_request_body_bytes:
             raise body_too_large(self._settings.max_request_body_bytes)
 
     def _refuse(self, error: RequestError | Refused) -> bytes:
@@ -255,19 +256,19 @@ class ExtProcExchange:
     # Response
 
     def _on_response_headers(self, message: pb.ProcessingRequest) -> list[bytes]:
-        headers = codec.lower_headers(message.response_headers.headers)
+        headers = codec.chosen_headers(message.response_headers.headers, RESPONSE_HEADERS)
         self._follow(codec.served_endpoint(message))
-        streams = b"text/event-stream" in headers.get("content-type", b"")
+        streams = b"text/event-stream" in headers.get(b"content-type", b"")
         if self._booking is not None and not streams:
             self._booking.prefilled()
-        status = headers.get(":status", b"")
+        status = headers.get(b":status", b"")
         self._observer.first_byte(status=int(status) if status.isdigit() else 0)
         if message.response_headers.end_of_stream:
             self._complete()
         elif self._response_mode is not BodyMode.NONE:
             self._usage = UsageReader(
-                content_type=headers.get("content-type", b""),
-                content_encoding=headers.get("content-encoding", b""),
+                content_type=headers.get(b"content-type", b""),
+                content_encoding=headers.get(b"content-encoding", b""),
             )
         return [Phase.RESPONSE_HEADERS]
 

@@ -40,9 +40,11 @@ class ExpectedDelay:
         self._settings = settings
         self._view: PoolView | None = None
         self._revision = -1
+        self._observations = -1
         self._until = 0.0
         self._seconds: FloatArray = np.zeros(0)
         self._rates: FloatArray = np.zeros(0)
+        self._unbooked: FloatArray = np.zeros(0)
 
     def seconds(self, view: PoolView) -> FloatArray:
         """Return the delay of each endpoint. The array is shared: do not write to it."""
@@ -60,13 +62,18 @@ class ExpectedDelay:
         return float(self._seconds[slot] + tokens / self._rates[slot])
 
     def _refresh(self, view: PoolView) -> None:
-        same = view is self._view and view.revision == self._revision
-        if same and view.now < self._until:
-            return
-        self._view, self._revision = view, view.revision
-        self._until = view.now + self._settings.staleness_threshold_seconds / 100
-        self._rates = self._prefill_rates(view)
-        self._seconds = self._delays(view, self._rates)
+        """Bookings change with every decision, observations a few times in a second."""
+        seen = view is self._view and view.observations == self._observations
+        if not seen or view.now >= self._until:
+            self._view, self._observations = view, view.observations
+            self._until = view.now + self._settings.staleness_threshold_seconds / 100
+            self._rates = self._prefill_rates(view)
+            self._unbooked = self._unbooked_delays(view, self._rates)
+            self._revision = -1
+        if view.revision != self._revision:
+            self._revision = view.revision
+            booked = view.prefill_tokens + self._settings.decode_weight_tokens * view.requests
+            self._seconds = booked / self._rates + self._unbooked
 
     def _prefill_rates(self, view: PoolView) -> FloatArray:
         rates = view.prefill_tokens_per_second
@@ -76,20 +83,19 @@ class ExpectedDelay:
         default = self._settings.default_prefill_tokens_per_second
         return np.where(unknown, default if unknown.all() else rates[~unknown].mean(), rates)
 
-    def _delays(self, view: PoolView, rates: FloatArray) -> FloatArray:
+    def _unbooked_delays(self, view: PoolView, rates: FloatArray) -> FloatArray:
+        """Return the part that no booking of a live replica explains, as of the scrapes."""
         settings = self._settings
         fresh = view.ages() <= settings.staleness_threshold_seconds
         counted = fresh & ~np.isnan(view.running + view.waiting)
-        # Requests that the scrapes show and no live replica booked.
-        outside = view.outstanding() - view.requests
+        outside = view.unbooked()
         waiting = _neutral(np.minimum(outside, view.waiting), counted)
         tokens = (
-            view.prefill_tokens
-            + settings.decode_weight_tokens * (view.requests + _neutral(outside, counted))
+            settings.decode_weight_tokens * _neutral(outside, counted)
             + settings.outside_request_tokens * waiting
         )
         pressure = _neutral(self._kv_pressure(view), fresh & ~np.isnan(view.kv_usage))
-        return np.maximum(tokens, 0) / rates + pressure
+        return tokens / rates + pressure
 
     def _kv_pressure(self, view: PoolView) -> FloatArray:
         start = self._settings.kv_pressure_from_ratio
