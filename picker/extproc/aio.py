@@ -1,18 +1,23 @@
-"""ext_proc over grpc.aio: the alternative server, for those who trust one more library."""
+"""ext_proc over grpc.aio: the alternative server, for those who trust one more library.
+
+What grpc.aio does not tell apart: a reset, a deadline and a lost connection all end a stream as
+RESET.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import grpc
-import structlog
 
+from picker.extproc.faults import log_fault
+from picker.extproc.methods import Methods, served_methods
 from picker.extproc.ports import Exchange, ExchangeFactory, StreamEnd, StreamFailed
-from picker.extproc.server import PROCESS, GrpcStatus, TransportLimits, Unary
-from picker.extproc.tls import TlsFiles, read_pair
+from picker.extproc.server import TransportLimits, Unary
+from picker.extproc.tls import TlsFiles, server_credentials
 from state.runtime.address import Address
-
-log = structlog.get_logger(__name__)
 
 STATUSES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -30,7 +35,7 @@ async def start(
     limits: TransportLimits,
 ) -> "AioServer":
     """Listen; raises OSError if the address cannot be used, InvalidTls for unusable files."""
-    server = AioServer(factory, unary, limits)
+    server = AioServer(served_methods(factory, unary), limits)
     await server.listen(address, tls)
     return server
 
@@ -38,28 +43,24 @@ async def start(
 class AioServer:
     """The grpc.aio server and the streams it carries."""
 
-    def __init__(self, factory: ExchangeFactory, unary: Unary, limits: TransportLimits) -> None:
-        self._factory = factory
-        self._draining = False
+    def __init__(self, methods: Methods, limits: TransportLimits) -> None:
+        self._limits = limits
+        self._cut = False
         self._address = Address("", 0)
-        self.streams = 0
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", limits.max_message_bytes),
-                ("grpc.max_send_message_length", limits.max_message_bytes),
-                ("grpc.max_concurrent_streams", limits.max_streams),
-                ("grpc.max_metadata_size", limits.max_header_bytes),
-                ("grpc.absolute_max_metadata_size", limits.max_header_bytes),
-            ]
-        )
-        self._server.add_generic_rpc_handlers((_Methods(self._process, unary),))
+        self._streams: set[AioStream] = set()
+        self._server = grpc.aio.server(options=_options(limits))
+        self._server.add_generic_rpc_handlers((_Router(methods, self._carry),))
 
     @property
     def address(self) -> Address:
         return self._address
 
+    @property
+    def streams(self) -> int:
+        return len(self._streams)
+
     async def listen(self, address: Address, tls: TlsFiles | None) -> None:
+        """Accept connections from here on."""
         try:
             port = self._add_port(str(address), tls)
         except RuntimeError as error:
@@ -68,120 +69,181 @@ class AioServer:
         await self._server.start()
 
     async def drain(self, seconds: float) -> None:
-        self._draining = True
+        # Set just before grpc.aio's own timer cancels what is still open.
+        timer = asyncio.get_running_loop().call_later(seconds, self._mark_cut)
         await self._server.stop(seconds)
+        timer.cancel()
 
     async def close(self) -> None:
-        self._draining = True
+        self._mark_cut()
         await self._server.stop(None)
+
+    def _mark_cut(self) -> None:
+        self._cut = True
 
     def _add_port(self, address: str, tls: TlsFiles | None) -> int:
         if tls is None:
             return self._server.add_insecure_port(address)
-        pair = read_pair(tls)
-        credentials = grpc.ssl_server_credentials([(pair.key, pair.certificate)])
-        return self._server.add_secure_port(address, credentials)
+        return self._server.add_secure_port(address, server_credentials(tls))
 
-    async def _process(self, _: object, context: Context) -> None:
-        """Carry one stream. Whatever ends it, its exchange is closed exactly once."""
-        self.streams += 1
-        stream = _AioStream(context)
+    async def _carry(self, factory: ExchangeFactory, context: Context) -> None:
+        stream = AioStream(context, self._limits.max_unsent_stream_bytes, self._streams.discard)
+        self._streams.add(stream)
         try:
-            failure = await stream.run(self._factory)
-        except asyncio.CancelledError:
-            stream.close(StreamEnd.DRAINED if self._draining else StreamEnd.RESET)
-            raise
-        finally:
-            stream.close(StreamEnd.FAILED)
-            self.streams -= 1
-        if failure is not None:
-            await context.abort(STATUSES[failure.status], failure.message)
+            await stream.run(factory)
+        finally:  # cancelled by the peer, or by the end of draining
+            stream.close(StreamEnd.DRAINED if self._cut else StreamEnd.RESET)
 
 
-class _Finished(Exception):  # noqa: N818  ends a stream's tasks
-    """The exchange needs no further message."""
+class AioStream:
+    """Feeds an exchange and closes it exactly once. Fits the `Outlet` port."""
 
-
-class _AioStream:
-    """An exchange on a grpc.aio stream. Fits the `Outlet` port."""
-
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self, context: Context, max_unsent_bytes: int, forget: "Callable[[AioStream], None]"
+    ) -> None:
         self._context = context
+        self._most = max_unsent_bytes
+        self._forget = forget
         self._exchange: Exchange | None = None
-        self._tasks = asyncio.TaskGroup()
-        self._writing = asyncio.Lock()
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
+        self._news = asyncio.Event()
+        """There is something to write, or the stream is over."""
+        self._room = asyncio.Event()
+        """Replies are read: the peer may send more."""
+        self._room.set()
+        self._end: StreamEnd | None = None
+        self._failure: StreamFailed | None = None
 
-    async def run(self, factory: ExchangeFactory) -> StreamFailed | None:
-        """Read until the peer half-closes or the exchange is finished; return why it failed."""
-        failure: StreamFailed | None = None
-        try:
-            async with self._tasks:
-                self._exchange = factory(self)
-                await self._read(self._exchange)
-        except* _Finished:
-            self.close(StreamEnd.COMPLETED)
-        except* StreamFailed as group:
-            failure = next(e for e in group.exceptions if isinstance(e, StreamFailed))
-        except* Exception:
-            log.exception("exchange failed")
-            failure = StreamFailed(GrpcStatus.INTERNAL, "internal error")
-        return failure
-
-    async def _read(self, exchange: Exchange) -> None:
-        while True:
-            message = await self._context.read()
-            if message is grpc.aio.EOF:
-                raise _Finished
-            await self._write(exchange.receive(message))
-            if exchange.finished:
-                raise _Finished
-
-    async def _write(self, messages: Sequence[bytes]) -> None:
-        async with self._writing:
-            for message in messages:
-                await self._context.write(message)
-
-    def send(self, messages: Sequence[bytes]) -> None:
-        if self._exchange is not None:
-            self._tasks.create_task(self._write_late(self._exchange, messages), name="late reply")
-
-    def fail(self, error: StreamFailed) -> None:
-        if self._exchange is not None:
-            self._tasks.create_task(_raise(error), name="late failure")
+    async def run(self, factory: ExchangeFactory) -> None:
+        """Carry the stream to its end."""
+        self._open(factory)
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read(), name="ext_proc reader")
+            await self._write()
+            reading.cancel()
+        if self._failure is not None:
+            await self._context.abort(STATUSES[self._failure.status], self._failure.message)
 
     def close(self, end: StreamEnd) -> None:
         """Close the exchange; further calls do nothing."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.close(end)
+        if self._end is not None:
+            return
+        self._end = end
+        self._news.set()
+        self._forget(self)
+        if self._exchange is not None:
+            try:
+                self._exchange.close(end)
+            except Exception as error:  # noqa: BLE001  the stream's status is decided
+                log_fault(error)
 
-    async def _write_late(self, exchange: Exchange, messages: Sequence[bytes]) -> None:
-        await self._write(messages)
-        if exchange.finished:
-            raise _Finished
+    # Outlet
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        if self._end is not None:
+            return
+        self._queue(messages)
+        if self._exchange is not None and self._exchange.finished:
+            self.close(StreamEnd.COMPLETED)
+
+    def fail(self, error: StreamFailed) -> None:
+        if self._end is None:
+            self._failure = error
+            self.close(StreamEnd.FAILED)
+
+    # The two directions
+
+    def _open(self, factory: ExchangeFactory) -> None:
+        with self._failing():
+            exchange = self._exchange = factory(self)
+            if self._end is not None:
+                exchange.close(self._end)
+            self.send([])
+
+    async def _read(self) -> None:
+        while True:
+            await self._room.wait()
+            message = await self._context.read()
+            if message is grpc.aio.EOF:
+                await asyncio.sleep(0)  # a reset reads as EOF too, and cancels this task next
+                self.close(StreamEnd.COMPLETED)
+            if self._end is not None or self._exchange is None:
+                return
+            with self._failing():
+                self.send(self._exchange.receive(message))
+
+    async def _write(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._unsent:
+                await self._write_next()
+            if self._end is not None:
+                return
+
+    async def _write_next(self) -> None:
+        message = self._unsent.popleft()
+        try:
+            await self._context.write(message)
+        except grpc.aio.BaseError:  # the peer is gone
+            self._unsent.clear()
+            self.close(StreamEnd.RESET)
+        self._unsent_bytes -= len(message)
+        if self._unsent_bytes <= self._most:
+            self._room.set()
+
+    def _queue(self, messages: Sequence[bytes]) -> None:
+        self._unsent += messages
+        self._unsent_bytes += sum(map(len, messages))
+        if self._unsent_bytes > self._most:
+            self._room.clear()
+        self._news.set()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """A fault of one exchange ends its stream and nothing else."""
+        try:
+            yield
+        except StreamFailed as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001  as above
+            self.fail(log_fault(error))
 
 
-async def _raise(error: Exception) -> None:
-    raise error
+class _Router(grpc.GenericRpcHandler):
+    """Routes by path; bytes stay bytes. What is not served is UNIMPLEMENTED."""
 
-
-class _Methods(grpc.GenericRpcHandler):
-    """Routes by path; bytes stay bytes. What is not named here is UNIMPLEMENTED."""
-
-    def __init__(self, process: Callable[[object, Context], Awaitable[None]], unary: Unary) -> None:
-        self._handlers: dict[str, Handler] = {
-            PROCESS: grpc.stream_stream_rpc_method_handler(process)
-        } | {
-            path: grpc.unary_unary_rpc_method_handler(_answering(method))
-            for path, method in unary.items()
-        }
+    def __init__(
+        self, methods: Methods, carry: Callable[[ExchangeFactory, Context], Awaitable[None]]
+    ) -> None:
+        self._handlers = {path: _handler(factory, carry) for path, factory in methods.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         return self._handlers.get(handler_call_details.method)
 
 
-def _answering(method: Callable[[bytes], bytes]) -> Callable[[bytes, Context], Awaitable[bytes]]:
-    async def answer(request: bytes, _: Context) -> bytes:
-        return method(request)
+def _handler(
+    factory: ExchangeFactory, carry: Callable[[ExchangeFactory, Context], Awaitable[None]]
+) -> Handler:
+    async def call(_: object, context: Context) -> None:
+        await carry(factory, context)
 
-    return answer
+    # Unary methods as well: on the wire they are streams of one message.
+    return grpc.stream_stream_rpc_method_handler(call)
+
+
+def _options(limits: TransportLimits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", limits.max_streams),
+        ("grpc.max_metadata_size", limits.max_header_bytes),
+        ("grpc.absolute_max_metadata_size", limits.max_header_bytes),
+        # A host that vanished says nothing: its streams must not be counted as load for hours.
+        ("grpc.keepalive_time_ms", 15_000),
+        ("grpc.keepalive_timeout_ms", 15_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]

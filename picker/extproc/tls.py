@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -28,6 +30,7 @@ class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
 
     certificate: Path | None = None
     key: Path | None = None
+    minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
 
 
 class KeyPair(NamedTuple):
@@ -41,25 +44,43 @@ def read_pair(files: TlsFiles) -> KeyPair:
     """Return the pair that the files hold, or a self-signed one; raises InvalidTls."""
     if files.certificate is None or files.key is None:
         return self_signed()
-    return KeyPair(_read("cert_file", files.certificate), _read("key_file", files.key))
+    pair = KeyPair(_read("cert_file", files.certificate), _read("key_file", files.key))
+    try:
+        certificate = x509.load_pem_x509_certificates(pair.certificate)[0]
+    except ValueError as error:
+        raise InvalidTls(f"cert_file: {files.certificate} holds no PEM certificate") from error
+    try:
+        key = serialization.load_pem_private_key(pair.key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InvalidTls(f"key_file: {files.key} holds no plain PEM private key") from error
+    if certificate.public_key() != key.public_key():
+        raise InvalidTls(f"key_file: {files.key} is not the key of {files.certificate}")
+    return pair
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """Return a context that speaks h2 over TLS 1.2 or newer; raises InvalidTls."""
+    """Return a context that speaks h2 over TLS; raises InvalidTls."""
     pair = read_pair(files)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = files.minimum_version
     context.set_alpn_protocols(["h2"])
     with tempfile.NamedTemporaryFile(suffix=".pem") as both:  # the ssl module reads files only
         both.write(pair.key + b"\n" + pair.certificate)
         both.flush()
         try:
             context.load_cert_chain(both.name)
-        except ssl.SSLError as error:
-            where = files.certificate or "the self-signed certificate"
+        except ssl.SSLError as error:  # e.g. a key that OpenSSL finds too short
             reason = error.reason or str(error)
-            raise InvalidTls(f"cert_file, key_file: cannot use {where}: {reason}") from error
+            raise InvalidTls(f"cert_file: cannot use {files.certificate}: {reason}") from error
     return context
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Return the same for grpcio; raises InvalidTls."""
+    if files.minimum_version > ssl.TLSVersion.TLSv1_2:
+        raise InvalidTls("transport: grpcio cannot require TLS 1.3, use h2")
+    pair = read_pair(files)
+    return grpc.ssl_server_credentials([(pair.key, pair.certificate)])
 
 
 def self_signed() -> KeyPair:
