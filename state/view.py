@@ -142,7 +142,8 @@ class PoolView:
         have open themselves. Unscraped endpoints count their open requests alone.
         """
         unbooked = self.unbooked()
-        return self.requests + np.where(np.isnan(unbooked), 0.0, unbooked)
+        known: FloatArray = np.where(np.isnan(unbooked), 0.0, unbooked)
+        return known + self.requests
 
     def ages(self) -> FloatArray:
         """Seconds since each endpoint's cut; NaN where it was never scraped."""
