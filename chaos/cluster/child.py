@@ -59,14 +59,17 @@ class Child:
     def returncode(self) -> int | None:
         return self._process.returncode
 
-    async def line(self, prefix: str) -> str:
-        """Wait for a line on its standard output; raises ChaosError with the end of its log."""
+    async def line(self, start: str, *, anywhere: bool = False) -> str:
+        """Wait for a line that starts so on its standard output, or has the text anywhere.
+
+        Raises ChaosError with the end of its log.
+        """
         assert self._process.stdout is not None  # noqa: S101  start() asked for the pipe
         try:
             async with asyncio.timeout(READY_SECONDS):
                 async for raw in self._process.stdout:
                     text = raw.decode().strip()
-                    if text.startswith(prefix):
+                    if text.startswith(start) or (anywhere and start in text):
                         return text
         except TimeoutError:
             raise ChaosError(f"{self.name} was not ready in {READY_SECONDS:.0f} s") from None

@@ -12,6 +12,7 @@ import yaml
 
 from chaos.cluster.child import Child
 from chaos.cluster.ports import check_free
+from chaos.cluster.redis import start_redis
 from chaos.errors import ChaosError
 from chaos.gateway.command import parse_host_port
 from chaos.gateway.config import GatewayMode, GatewaySpec, HostPort, bootstrap
@@ -33,6 +34,8 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     mode: GatewayMode = GatewayMode.RESILIENT
     pickers: int = 2
     transport: str = "h2"
+    redis: bool = False
+    """Share the pickers' state through a redis-server of the cluster."""
     servers: int = 6
     fleet_flags: Sequence[str] = ("--speeds", "1.0,0.5")
     picker_flags: Sequence[str] = ()
@@ -44,7 +47,14 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Fixed ports and what they are for; pickers take free ones."""
         first = self.base_port + SERVERS_FROM
         servers = {first + i: f"model server {i}" for i in range(self.servers)}
-        return {self.base_port: "gateway", self.base_port + 1: "gateway's admin page"} | servers
+        gateway = {self.base_port: "gateway", self.base_port + 1: "gateway's admin page"}
+        redis = {self.base_port + 2: "Redis"} if self.redis else {}
+        return gateway | redis | servers
+
+    @property
+    def state(self) -> str:
+        """The pickers' `--state`."""
+        return f"redis://{HOST}:{self.base_port + 2}" if self.redis else "memory"
 
 
 class Picker(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +73,16 @@ class Cluster:
     """A running system. Get it from `cluster(spec)`."""
 
     def __init__(
-        self, spec: ClusterSpec, fleet: Child, pickers: Sequence[Picker], envoy: Child
+        self,
+        spec: ClusterSpec,
+        *,
+        fleet: Child,
+        pickers: Sequence[Picker],
+        envoy: Child,
+        redis: Child | None,
     ) -> None:
         self.spec = spec
+        self.redis = redis
         self.fleet = fleet
         self.pickers = list(pickers)
         self.envoy = envoy
@@ -94,9 +111,14 @@ async def cluster(spec: ClusterSpec) -> AsyncIterator[Cluster]:
     async with AsyncExitStack() as stack:
         endpoints = spec.folder / "endpoints.yaml"
         fleet = await _start_fleet(spec, endpoints, stack)
+        redis = await _start_redis(spec, stack) if spec.redis else None
         pickers = [await _start_picker(spec, endpoints, i, stack) for i in range(spec.pickers)]
         envoy = await _start_envoy(spec, pickers, stack)
-        yield Cluster(spec, fleet, pickers, envoy)
+        yield Cluster(spec, fleet=fleet, pickers=pickers, envoy=envoy, redis=redis)
+
+
+async def _start_redis(spec: ClusterSpec, stack: AsyncExitStack) -> Child:
+    return await start_redis(HOST, spec.base_port + 2, spec.folder, stack)
 
 
 async def _start_fleet(spec: ClusterSpec, endpoints: Path, stack: AsyncExitStack) -> Child:
@@ -137,6 +159,8 @@ async def _start_picker(
         spec.transport,
         "--endpoints",
         str(endpoints),
+        "--state",
+        spec.state,
         "--scrape",
         "--linger-seconds",
         "0",
