@@ -1,7 +1,8 @@
 """ext_proc over grpc.aio: the alternative server, for those who trust one more library.
 
-What grpc.aio does not tell apart: a reset, a deadline and a lost connection all end a stream as
-RESET.
+grpc.aio reads a reset, a deadline and a lost connection as the end of messages, so a waiting stream
+ends as COMPLETED in all these cases. What the exchange has seen tells whether the response was
+complete.
 """
 
 import asyncio
@@ -166,7 +167,6 @@ class AioStream:
             await self._room.wait()
             message = await self._context.read()
             if message is grpc.aio.EOF:
-                await asyncio.sleep(0)  # a reset reads as EOF too, and cancels this task next
                 self.close(StreamEnd.COMPLETED)
             if self._end is not None or self._exchange is None:
                 return
