@@ -16,11 +16,14 @@ import grpc
 from picker.extproc.faults import log_fault
 from picker.extproc.methods import Methods, served_methods
 from picker.extproc.ports import Exchange, ExchangeFactory, StreamEnd, StreamFailed
-from picker.extproc.server import TransportLimits, Unary
+from picker.extproc.server import GrpcStatus, TransportLimits, Unary
 from picker.extproc.tls import TlsFiles, server_credentials
 from state.runtime.address import Address
 
 STATUSES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+FLUSH_SECONDS = 1.0
+"""How long peers may take to hear the end of their streams before they are cut off."""
 
 # Generic for type checkers only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -46,7 +49,6 @@ class AioServer:
 
     def __init__(self, methods: Methods, limits: TransportLimits) -> None:
         self._limits = limits
-        self._cut = False
         self._address = Address("", 0)
         self._streams: set[AioStream] = set()
         self._server = grpc.aio.server(options=_options(limits))
@@ -70,17 +72,17 @@ class AioServer:
         await self._server.start()
 
     async def drain(self, seconds: float) -> None:
-        # Set just before grpc.aio's own timer cancels what is still open.
-        timer = asyncio.get_running_loop().call_later(seconds, self._mark_cut)
-        await self._server.stop(seconds)
+        timer = asyncio.get_running_loop().call_later(seconds, self._drain_streams)
+        await self._server.stop(seconds + FLUSH_SECONDS)
         timer.cancel()
 
     async def close(self) -> None:
-        self._mark_cut()
-        await self._server.stop(None)
+        self._drain_streams()
+        await self._server.stop(FLUSH_SECONDS)
 
-    def _mark_cut(self) -> None:
-        self._cut = True
+    def _drain_streams(self) -> None:
+        for stream in list(self._streams):
+            stream.drain()
 
     def _add_port(self, address: str, tls: TlsFiles | None) -> int:
         if tls is None:
@@ -92,8 +94,8 @@ class AioServer:
         self._streams.add(stream)
         try:
             await stream.run(factory)
-        finally:  # cancelled by the peer, or by the end of draining
-            stream.close(StreamEnd.DRAINED if self._cut else StreamEnd.RESET)
+        finally:  # cancelled, if it is not over yet
+            stream.close(StreamEnd.RESET)
 
 
 class AioStream:
@@ -125,6 +127,12 @@ class AioStream:
             reading.cancel()
         if self._failure is not None:
             await self._context.abort(STATUSES[self._failure.status], self._failure.message)
+
+    def drain(self) -> None:
+        """The drain time is over."""
+        if self._end is None:
+            self._failure = StreamFailed(GrpcStatus.UNAVAILABLE, "shutting down")
+            self.close(StreamEnd.DRAINED)
 
     def close(self, end: StreamEnd) -> None:
         """Close the exchange; further calls do nothing."""

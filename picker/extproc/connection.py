@@ -1,7 +1,7 @@
 """One connection of a gateway: a socket around a sans-I/O `Session`.
 
 Everything that one read brings is processed, then written out in one go. A peer that leaves TCP
-unread is not read from either, so what it makes us hold is bounded.
+unread gets no more credit, and after some patience is not read from either.
 """
 
 import asyncio
@@ -14,11 +14,17 @@ import structlog
 from picker.extproc.methods import Methods
 from picker.extproc.server import TransportLimits
 from picker.extproc.session import Session
+from picker.extproc.windows import CONNECTION_WINDOW_BYTES
 
 log = structlog.get_logger(__name__)
 
 WRITE_BYTES = 256 << 10
 """Most that is handed to the transport before asking whether it wants more."""
+PATIENCE_BYTES = CONNECTION_WINDOW_BYTES + (1 << 20)
+"""What is taken from a peer that does not read. Peers may refuse to read until they have written
+all that they have credit for: less patience could leave both sides waiting."""
+STREAM_COST_BYTES = 1 << 10
+"""What a stream counts against that: the answer that waits for its peer."""
 LAST_CALL_SECONDS = 1.0
 """How long a peer may take to hear that it should open no further streams."""
 CLOSE_SECONDS = 5.0
@@ -64,6 +70,7 @@ class H2Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._writable = False
+        self._patience = 0
         self._reading = False
         self._flush_scheduled = False
         self._last_call: asyncio.TimerHandle | None = None
@@ -86,18 +93,21 @@ class H2Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reading = True
+        opened = self.session.opened
         try:
             self.session.receive(data)
         except ngh2.NGH2Error as error:
             self._give_up(error)
         finally:
             self._reading = False
-        self._flush()
+        if self._writable:
+            self._flush()
+        else:
+            self._lose_patience(len(data) + STREAM_COST_BYTES * (self.session.opened - opened))
 
     def pause_writing(self) -> None:
-        # Input makes output, and a peer that takes none can wait with the other.
         self._writable = False
-        self._transport.pause_reading()
+        self._patience = PATIENCE_BYTES
 
     def resume_writing(self) -> None:
         self._writable = not self._transport.is_closing()
@@ -150,6 +160,11 @@ class H2Connection(asyncio.Protocol):
             self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
 
     # Writing
+
+    def _lose_patience(self, cost: int) -> None:
+        self._patience -= cost
+        if self._patience < 0:
+            self._transport.pause_reading()
 
     def _flush_soon(self) -> None:
         """Write once the current callback is over, for replies from outside a read."""

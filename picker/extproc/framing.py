@@ -30,6 +30,8 @@ class MessageReader:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes, return the messages that they complete."""
+        if not self._buffer and self._is_one_message(data):
+            return [data[PREFIX_BYTES:]]
         if not self._buffer:
             messages, used = self._cut(data)
             self._buffer += data[used:]
@@ -41,6 +43,13 @@ class MessageReader:
             messages, used = self._cut(view)
         del self._buffer[:used]
         return messages
+
+    def _is_one_message(self, data: bytes) -> bool:
+        """The usual case, by far: one frame, one message, not compressed."""
+        length = len(data) - PREFIX_BYTES
+        return 0 <= length <= self._most and data[:PREFIX_BYTES] == b"\0" + length.to_bytes(
+            4, "big"
+        )
 
     def _cut(self, data: bytes | memoryview) -> tuple[list[bytes], int]:
         """Return the complete messages and how many bytes they took."""
@@ -74,8 +83,8 @@ class MessageReader:
             raise StreamFailed(GrpcStatus.INTERNAL, "message is no valid gzip") from error
         if len(inflated) > self._most:
             raise _too_long(len(inflated), self._most)
-        if not inflater.eof:
-            raise StreamFailed(GrpcStatus.INTERNAL, "message is truncated gzip")
+        if not inflater.eof or inflater.unused_data:
+            raise StreamFailed(GrpcStatus.INTERNAL, "message is no single gzip member")
         return inflated
 
 

@@ -72,6 +72,11 @@ class Session:
         return len(self._streams)
 
     @property
+    def opened(self) -> int:
+        """Streams that were ever opened: clients count in odd numbers."""
+        return (self._last_stream_id + 1) // 2
+
+    @property
     def unsent_bytes(self) -> int:
         """Replies that the peer's windows hold back."""
         return self._http2.queued_body_size()

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import unquote
 
 import ngh2
@@ -99,6 +99,9 @@ class RawClient:
     ) -> None:
         self.answers: dict[int, Answer] = {}
         self.goaways: list[ngh2.GoAwayReceived] = []
+        self.pongs = 0
+        self.silent = False
+        """Reading makes no writing: for frames that are sent in pieces."""
         self.http2 = ngh2.Connection(ngh2.Role.CLIENT)
         self.http2.initiate_connection(settings)
         self._reader = reader
@@ -120,9 +123,10 @@ class RawClient:
         await self.write(self.http2.data_to_send())
 
     async def write(self, data: bytes) -> None:
-        """Write any bytes."""
-        self.writer.write(data)
-        await self.writer.drain()
+        """Write any bytes; a server that has hung up is noticed when reading."""
+        with suppress(ConnectionError):
+            self.writer.write(data)
+            await self.writer.drain()
 
     async def read(self) -> bool:
         """Process one read; False at the end of the connection."""
@@ -134,7 +138,8 @@ class RawClient:
             self.http2.receive_data(data)
             for event in self.http2.events():
                 self._take(event)
-            await self._flush_quietly()
+            if not self.silent:
+                await self.flush()
         return bool(data)
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -149,6 +154,13 @@ class RawClient:
         await self.until(lambda: answer.over)
         return answer
 
+    async def ping(self) -> None:
+        """Flush, and return once the server has worked off everything."""
+        heard = self.pongs
+        self.http2.ping()
+        await self.flush()
+        await self.until(lambda: self.pongs > heard)
+
     async def closed_by_server(self) -> None:
         """Read on until the server closes."""
         while await self.read():
@@ -158,15 +170,10 @@ class RawClient:
         """Be gone without a word (TCP reset)."""
         self.writer.transport.abort()
 
-    async def _flush_quietly(self) -> None:
-        try:
-            await self.flush()
-        except ConnectionError:
-            return
-
     def _take(self, event: ngh2.Event) -> None:
         if isinstance(event, ngh2.GoAwayReceived):
             self.goaways.append(event)
+        self.pongs += isinstance(event, ngh2.PingAcknowledged)
         answer = self.answers.get(getattr(event, "stream_id", 0))
         if answer is not None:
             answer.take(event)
