@@ -10,6 +10,7 @@ import pytest
 
 from picker.extproc.ports import StreamEnd
 from picker.extproc.tls import TlsFiles, self_signed
+from tests.support.grpc_client import trusting
 from tests.support.transports import KINDS, Served, exchange, served
 
 
@@ -26,16 +27,6 @@ def files(tmp_path: Path) -> TlsFiles:
 async def transport(request: pytest.FixtureRequest, files: TlsFiles) -> AsyncIterator[Served]:
     async with served(request.param, tls=files) as transport:
         yield transport
-
-
-def trusting(*protocols: str) -> ssl.SSLContext:
-    """Return a client's context that verifies nothing, as gateways do."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    return context
 
 
 async def test_a_client_that_knows_the_certificate_is_served(
