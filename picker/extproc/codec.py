@@ -170,20 +170,33 @@ def streamed_request_body(body: bytes, *, end_of_stream: bool) -> list[bytes]:
     ]
 
 
-def streamed_response_body(body: bytes, *, end_of_stream: bool) -> list[bytes]:
-    """Return a response chunk as it came, split if Envoy would refuse it."""
-    if len(body) <= CHUNK_BYTES:
-        reply = pb.ProcessingResponse(response_body=_streamed(body, end=end_of_stream))
-        return [reply.SerializeToString()]
-    return [
-        pb.ProcessingResponse(
-            response_body=_streamed(
+class ResponseEcho:
+    """Sends the chunks of one response body back as they came.
+
+    One reply object serves all of them: building it anew would cost more than the rest of a chunk.
+    """
+
+    def __init__(self) -> None:
+        self._reply = pb.ProcessingResponse()
+        common = self._reply.response_body.response
+        self._streamed = common.body_mutation.streamed_response
+
+    def replies(self, body: bytes, *, end_of_stream: bool) -> list[bytes]:
+        """Return the replies for a chunk, which is split if Envoy would refuse it."""
+        if len(body) <= CHUNK_BYTES:
+            return [self._one(body, end=end_of_stream)]
+        return [
+            self._one(
                 body[start : start + CHUNK_BYTES],
                 end=end_of_stream and start + CHUNK_BYTES >= len(body),
             )
-        ).SerializeToString()
-        for start in range(0, len(body), CHUNK_BYTES)
-    ]
+            for start in range(0, len(body), CHUNK_BYTES)
+        ]
+
+    def _one(self, body: bytes, *, end: bool) -> bytes:
+        self._streamed.body = body
+        self._streamed.end_of_stream = end
+        return self._reply.SerializeToString()
 
 
 def immediate_reply(

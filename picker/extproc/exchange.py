@@ -105,6 +105,7 @@ class ExtProcExchange:
         self._booking: Booking | None = None
         self._decided = False
         self._usage: UsageReader | None = None
+        self._echo: codec.ResponseEcho | None = None
         self._phases: dict[str, Callable[[pb.ProcessingRequest], list[bytes]]] = {
             "request_headers": self._on_request_headers,
             "request_body": self._on_request_body,
@@ -122,7 +123,8 @@ class ExtProcExchange:
         phase = request.WhichOneof("request")
         if self.finished or phase is None or request.observability_mode:
             return []  # in observability mode Envoy neither waits for replies nor heeds them
-        self._configure(request)
+        if not self._decided:
+            self._configure(request)
         try:
             return self._phases[phase](request)
         except (RequestError, Refused) as error:
@@ -283,7 +285,9 @@ class ExtProcExchange:
         if chunk.end_of_stream:
             self._complete()
         if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
-            return codec.streamed_response_body(chunk.body, end_of_stream=chunk.end_of_stream)
+            if self._echo is None:
+                self._echo = codec.ResponseEcho()
+            return self._echo.replies(chunk.body, end_of_stream=chunk.end_of_stream)
         return [Phase.RESPONSE_BODY]
 
     def _on_response_trailers(self, message: pb.ProcessingRequest) -> list[bytes]:  # noqa: ARG002

@@ -64,9 +64,9 @@ class Gateway:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._call = channel.stream_stream(PROCESS, bytes, bytes)
 
-    def open(self) -> "grpc.aio.StreamStreamCall[Any, Any]":
+    def open(self, seconds: float = RPC_SECONDS) -> "grpc.aio.StreamStreamCall[Any, Any]":
         """Open a stream; it is ended in time whatever happens."""
-        return self._call(timeout=RPC_SECONDS)
+        return self._call(timeout=seconds)
 
     async def exchange(self, *messages: bytes) -> tuple[list[bytes], grpc.StatusCode]:
         """Send messages, half-close, and return all replies and the status."""
