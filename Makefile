@@ -10,6 +10,7 @@ ARGS   ?=
 .DEFAULT_GOAL := test
 
 setup: $(VENV)/.ready $(ENVOY)/.ready
+	@sh deploy/setup.sh redis
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@sh deploy/setup.sh venv "$(PYTHON)" "$(VENV)" requirements.lock

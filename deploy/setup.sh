@@ -16,6 +16,16 @@ venv() { # interpreter, folder, lock file
     die "could not install $3 into $2: the lines above say which package failed (is the package index reachable?)."
 }
 
+# The store of demo and tests. Absence is no failure here: what needs it says so itself.
+redis() {
+  command -v redis-server >/dev/null 2>&1 && return
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+    printf 'installing redis-server\n' >&2
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } >/dev/null 2>&1 && return
+  fi
+  printf 'murmuration: no redis-server on the PATH: install the redis-server package (7.0 or newer), or choose --state memory.\n' >&2
+}
+
 # Lock files carry hashes and no address, so that they work behind any mirror.
 compile() { # output, arguments
   out=$1; shift
@@ -32,6 +42,7 @@ lock() {
 
 case "${1-}" in
   venv) shift; venv "$@" ;;
+  redis) redis ;;
   lock) lock ;;
-  *) die "setup.sh: expected 'venv' or 'lock'." ;;
+  *) die "setup.sh: expected 'venv', 'redis' or 'lock'." ;;
 esac
