@@ -36,10 +36,12 @@ CHUNK_BYTES = 62_000
 
 def lower_headers(headers: pb.HeaderMap) -> dict[str, bytes]:
     """Return headers by lower-cased name; of repeated ones the last counts."""
-    return {
-        header.key.decode("latin-1").lower(): header.raw_value or header.value
-        for header in headers.headers
-    }
+    return {_name(header.key): header.raw_value or header.value for header in headers.headers}
+
+
+@lru_cache(maxsize=1024)
+def _name(key: bytes) -> str:
+    return key.decode("latin-1").lower()
 
 
 def chosen_headers(headers: pb.HeaderMap, names: frozenset[bytes]) -> dict[bytes, bytes]:
