@@ -27,3 +27,18 @@ class InvalidStateUrl(StateError):  # noqa: N818
         super().__init__(f"state: {url!r}: {reason}")
         self.url = url
         self.reason = reason
+
+
+class StoreMisconfigured(StateError):  # noqa: N818
+    """The store answers, yet can never serve as configured: raised at start, names the fix."""
+
+    def __init__(self, url: str, reason: str, fix: str) -> None:
+        """Keep the URL without its password, what is wrong, and what to do."""
+        super().__init__(f"state: {url}: {reason}: {fix}")
+        self.url = url
+        self.reason = reason
+        self.fix = fix
+
+
+class WireError(StateError):
+    """Bytes from a store are no message of ours, or one of another schema version."""
