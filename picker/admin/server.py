@@ -69,7 +69,8 @@ def _view(pages: AdminPages) -> Page:
 def _picks(pages: AdminPages) -> Page:
     async def page(request: web.Request) -> web.Response:
         count = request.query.get("n", "20")
-        if not (count.isascii() and count.isdigit() and 0 < int(count[:6]) <= MOST_PICKS):
+        digits = count.isascii() and count.isdigit() and len(count) <= len(str(MOST_PICKS))
+        if not digits or not 0 < int(count) <= MOST_PICKS:
             reason = f"n: {count[:32]!r} is no number from 1 to {MOST_PICKS}"
             return _json({"error": reason}, status=400)
         return _json({"picks": pages.picks(int(count))})

@@ -1,115 +1,144 @@
-"""The admin port's pages."""
+"""The admin pages over HTTP."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from picker.admin.report import describe_view
-from picker.admin.server import AdminPages, admin_app
-from picker.metrics import PickerMetrics
-from state.merge import Merge
-from state.model import Membership, Observation, ReplicaId
-from tests.support import builders
+from picker.admin.server import MOST_PICKS, AdminPages, admin_app
+
+Client = TestClient[Any, Any]
 
 
-class Known:
-    """What the pages show."""
+class Inside:
+    """What the pages show, and what they asked for."""
 
     def __init__(self) -> None:
-        self.ready = False
-        self.merge = Merge(ReplicaId("me"))
-        self.merge.set_endpoints(builders.endpoints(2))
         self.registry = CollectorRegistry()
+        self.is_ready = False
+        self.asked: list[int] = []
 
-    def view(self) -> dict[str, Any]:
-        membership = Membership(replica=ReplicaId("me"), incarnation=3, epoch="e")
-        return describe_view(
-            self.merge, pool="chat", mode="normal", membership=membership, now=50.0
+    def pages(self) -> AdminPages:
+        return AdminPages(
+            registry=self.registry,
+            ready=lambda: self.is_ready,
+            view=lambda: {"pool": "p", "unknown": None},
+            picks=self.picks,
         )
 
-
-@pytest.fixture
-def known() -> Known:
-    """A replica with two endpoints."""
-    return Known()
+    def picks(self, count: int) -> list[dict[str, Any]]:
+        self.asked.append(count)
+        return [{"request_id": "r"}]
 
 
 @pytest.fixture
-async def client(known: Known) -> AsyncIterator[TestClient[Any, Any]]:
-    """A client of the pages."""
-    pages = AdminPages(
-        registry=known.registry,
-        ready=lambda: known.ready,
-        view=known.view,
-        picks=lambda count: [{"n": i} for i in range(count)],
-    )
-    async with TestClient(TestServer(admin_app(pages))) as connected:
-        yield connected
+def inside() -> Inside:
+    """Return what a test looks at from behind."""
+    return Inside()
 
 
-async def test_readiness_is_a_status(known: Known, client: TestClient[Any, Any]) -> None:
-    """503 until ready; liveness is 200 throughout."""
-    assert 503 == (await client.get("/readyz")).status
-    known.ready = True
-    assert 200 == (await client.get("/readyz")).status
-    assert 200 == (await client.get("/healthz")).status
+@pytest.fixture
+async def client(inside: Inside) -> AsyncIterator[Client]:
+    """Serve the pages on loopback."""
+    async with TestClient(TestServer(admin_app(inside.pages()))) as opened:
+        yield opened
 
 
-async def test_metrics_are_an_exposition(known: Known, client: TestClient[Any, Any]) -> None:
-    """As the reference parser reads it."""
-    PickerMetrics(known.registry).picked(reason="least-delay", seconds=0.1)
-    response = await client.get("/metrics")
-    names = {family.name for family in text_string_to_metric_families(await response.text())}
-    assert {"murmuration_picks", "murmuration_decision_seconds"} <= names
-    assert response.headers["content-type"].startswith("text/plain")
+async def get(client: Client, path: str, **headers: str) -> tuple[int, str, str]:
+    """Return status, content type and text."""
+    async with client.get(path, headers=headers) as response:
+        return response.status, response.headers["content-type"], await response.text()
 
 
-async def test_the_view_has_totals_and_unknown_is_null(
-    known: Known, client: TestClient[Any, Any]
-) -> None:
-    """An unscraped endpoint is not an idle one."""
-    first = known.merge.view.endpoints[0]
-    known.merge.ledger.book(first.uid, prefill_tokens=100, decode_tokens=20)
-    known.merge.apply_gauge(builders.gauge("peer", 1, {0: (2, 50, 10)}), 49.0)
-    known.merge.view.observe(
-        Observation(uid=first.uid, age_seconds=0, waiting=4, running=2), observed_at=48.0
-    )
-    view = msgspec.json.decode(await (await client.get("/debug/view")).read())
-    assert ["chat", "normal", "me"] == [view["pool"], view["mode"], view["replica"]]
-    own, peer = view["replicas"]
-    assert {"id": "me", "incarnation": 3, "age_seconds": 0.0} == own
-    assert {"id": "peer", "incarnation": 1, "age_seconds": 1.0} == peer
-    scraped, unscraped = view["endpoints"]
-    expected = {
-        "id": first.id,
-        "address": first.address,
-        "port": first.port,
-        "requests": 3,
-        "prefill_tokens": 150,
-        "decode_tokens": 30,
-        "waiting": 4.0,
-        "running": 2.0,
-        "kv_usage": None,
-        "age_seconds": 2.0,
+async def test_healthz_is_ok_whatever_readiness_says(client: Client) -> None:
+    """Alive is not ready."""
+    assert 200 == (await get(client, "/healthz"))[0]
+
+
+async def test_readyz_follows_readiness(client: Client, inside: Inside) -> None:
+    """503 before, 200 after."""
+    assert (503, "not ready\n") == (await get(client, "/readyz"))[::2]
+    inside.is_ready = True
+    assert (200, "ready\n") == (await get(client, "/readyz"))[::2]
+
+
+async def test_metrics_are_in_the_exposition_format(client: Client, inside: Inside) -> None:
+    """With its content type, so that Prometheus 3 takes them."""
+    Counter("things_total", "Things.", registry=inside.registry).inc(3)
+    status, content_type, text = await get(client, "/metrics")
+    assert 200 == status
+    assert content_type.startswith("text/plain; version=")
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
     }
-    assert expected == {name: scraped[name] for name in expected}
-    assert [None] * 3 == [unscraped[name] for name in ("waiting", "running", "age_seconds")]
+    assert 3.0 == samples["things_total"]
 
 
-async def test_picks_are_as_many_as_asked_for(client: TestClient[Any, Any]) -> None:
-    """Twenty if nothing is said."""
-    assert 20 == len((await (await client.get("/debug/picks")).json())["picks"])
-    assert 3 == len((await (await client.get("/debug/picks?n=3")).json())["picks"])
+async def test_openmetrics_is_served_where_asked_for(client: Client, inside: Inside) -> None:
+    """The scraper chooses."""
+    Counter("things_total", "Things.", registry=inside.registry).inc()
+    _, content_type, text = await get(client, "/metrics", accept="application/openmetrics-text")
+    assert content_type.startswith("application/openmetrics-text")
+    assert text.endswith("# EOF\n")
 
 
-@pytest.mark.parametrize("count", ["0", "-1", "x", "257", "9" * 400, "%00"])
-async def test_a_bad_count_is_named(client: TestClient[Any, Any], count: str) -> None:
-    """With its range."""
-    response = await client.get(f"/debug/picks?n={count}")
-    assert 400 == response.status
-    assert "n: " in (await response.json())["error"]
+async def test_view_is_json_with_null_for_unknown(client: Client) -> None:
+    """As the report says it."""
+    async with client.get("/debug/view") as response:
+        assert {"pool": "p", "unknown": None} == await response.json()
+
+
+@pytest.mark.parametrize(
+    ("query", "count"), [("", 20), ("?n=1", 1), ("?n=007", 7), (f"?n={MOST_PICKS}", MOST_PICKS)]
+)
+async def test_picks_are_as_many_as_asked_for(
+    client: Client, inside: Inside, query: str, count: int
+) -> None:
+    """Twenty without a number."""
+    async with client.get(f"/debug/picks{query}") as response:
+        assert {"picks": [{"request_id": "r"}]} == await response.json()
+    assert [count] == inside.asked
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "0",
+        "-1",
+        "257",
+        "x",
+        "",
+        "1.5",
+        "1e2",
+        "\u0661",
+        "1" * 5000,
+        "000001" + "0" * 5000,
+        "1000000",
+    ],
+)
+async def test_bad_number_of_picks_is_named(client: Client, inside: Inside, number: str) -> None:
+    """400 with the range, and without echoing kilobytes."""
+    async with client.get("/debug/picks", params={"n": number}) as response:
+        assert 400 == response.status
+        said = await response.json()
+    assert f"is no number from 1 to {MOST_PICKS}" in said["error"]
+    assert len(said["error"]) < 100
+    assert [] == inside.asked
+
+
+@pytest.mark.parametrize("path", ["/", "/debug", "/debug/view/x", "/metrics/../etc/passwd"])
+async def test_other_paths_are_not_found(client: Client, path: str) -> None:
+    """Nothing else is served."""
+    assert 404 == (await get(client, path))[0]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/debug/view"])
+async def test_pages_are_read_only(client: Client, path: str) -> None:
+    """No method changes anything."""
+    async with client.post(path) as response:
+        assert 405 == response.status
