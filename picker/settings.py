@@ -202,6 +202,16 @@ def _describe(error: ErrorDetails) -> str:
     path = ".".join(str(part) for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        close = get_close_matches(path, PickerSettings.model_fields, n=1)
+        close = get_close_matches(path, _paths(PickerSettings), n=1)
         message = "unknown setting" + (f", did you mean {close[0]!r}?" if close else "")
     return f"{path}: {message}" if path else message
+
+
+def _paths(model: type[BaseModel]) -> list[str]:
+    """Return the names of all settings, those of groups with the group's in front."""
+    paths = []
+    for name, field in model.model_fields.items():
+        paths.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            paths += [f"{name}.{inner}" for inner in _paths(field.annotation)]
+    return paths
