@@ -124,6 +124,11 @@ class Merge:
         """Return the peers not heard from since the given time."""
         return [replica for replica, peer in self._peers.items() if peer.heard_at < before]
 
+    @property
+    def peers(self) -> int:
+        """How many live peers are merged."""
+        return len(self._peers)
+
     def report(self, now: float) -> list[PeerReport]:
         """Return the live peers."""
         return [
@@ -179,7 +184,7 @@ class Merge:
         add(self.view.decode_tokens, gauge.uids, sign * gauge.decode_tokens)
 
     def _summarise_peers(self) -> None:
-        self.view.replicas = 1 + len(self._peers)
+        self.view.replicas = 1 + self.peers
         self.view.peer_picks_per_second = sum(p.picks_per_second for p in self._peers.values())
 
 

@@ -254,6 +254,8 @@ class Replica:
             silence = self._clock.monotonic() - self._reached_at
             view.peers_age_seconds = min(silence, self._settings.longest_age_seconds)
         else:
+            # Of peers that died in an outage no news would come that corrects the estimate.
+            view.replicas = 1 + self.merge.peers
             view.peers_age_seconds = self._flush_gap + self._echo_seconds
 
     def _drop_silent_peers(self) -> None:

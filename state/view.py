@@ -110,6 +110,7 @@ class PoolView:
         if slot is None:
             return
         self.revision += 1
+        self.observations += 1
         for name in ("observed_at", *SIGNALS):
             getattr(self, name)[slot] = np.nan
 

@@ -12,6 +12,7 @@ from state.errors import InvalidEndpoints
 from state.ledger import Booking
 from state.merge import Merge
 from state.model import Endpoint, Observation, ReplicaId, ShardId, Snapshot
+from state.modes import Mode
 from state.ports import EndpointListener, EndpointSource
 from state.replica import Replica
 from state.settings import StateSettings
@@ -321,12 +322,32 @@ async def test_silent_peers_are_estimated_during_an_outage(store: MemoryStore) -
 
 
 @pytest.mark.looptime
+async def test_peers_that_died_in_an_outage_count_no_more_after_it(store: MemoryStore) -> None:
+    """Nobody announces them: they are neither heard nor dropped again."""
+    a, b = Site("a", store), Site("b", store)
+    async with running(a, b) as tasks:
+        await asyncio.sleep(2 * HEARTBEAT)
+        with capture_logs():
+            a.store.available = False
+            tasks["b"].cancel()
+            await asyncio.sleep(4 * LEASE)
+            assert 2 == a.live
+            a.store.available = True
+            await asyncio.sleep(3 * LEASE)
+        assert Mode.NORMAL is a.replica.mode
+        assert 1 == a.live
+
+
+@pytest.mark.looptime
 async def test_flush_gap_grows_with_the_replicas(store: MemoryStore) -> None:
     """What a replica hears in a second stays bounded."""
     a = Site("a", store)
     async with running(a):
-        a.replica.merge.view.replicas = 16
+        for number in range(15):
+            await store.join(ReplicaId(f"peer-{number}"))
+            await store.publish_gauge(builders.gauge(f"peer-{number}", 1, {}))
         await asyncio.sleep(HEARTBEAT)
+        assert 16 == a.live
         assert 2 * GAP <= a.replica.merge.view.peers_age_seconds
 
 

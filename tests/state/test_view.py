@@ -84,6 +84,28 @@ def test_every_change_raises_the_revision() -> None:
     assert 0 < after_booking < view.revision
 
 
+def test_only_what_is_scraped_raises_the_observations() -> None:
+    """A booking leaves what is derived from scrapes as it was."""
+    view = PoolView(builders.endpoints(1))
+    view.add(builders.endpoint(0).uid, 1, 100, 10)
+    assert 0 == view.observations
+    view.observe(observation(0), observed_at=7.0)
+    seen = view.observations
+    view.forget(builders.endpoint(0).uid)
+    assert 0 < seen < view.observations
+
+
+def test_hit_ratio_is_over_all_that_was_looked_up() -> None:
+    """Not a mean of ratios; nothing looked up is nothing found."""
+    view = PoolView(builders.endpoints(3))
+    view.summarise()
+    assert 0.0 == view.prefix_hit_ratio
+    view.observe(observation(0, prefix_hits=30.0, prefix_queries=40.0), observed_at=7.0)
+    view.observe(observation(1, prefix_hits=0.0, prefix_queries=60.0), observed_at=7.0)
+    view.summarise()
+    assert 0.3 == view.prefix_hit_ratio
+
+
 def test_age_counts_from_the_cut_and_is_unknown_before_one() -> None:
     """Never scraped is not fresh."""
     view = builders.view(2)
