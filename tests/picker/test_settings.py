@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from picker.errors import InvalidSettings
+from picker.extproc.modes import BodyMode
 from picker.settings import PickerSettings, PrefixSettings, Transport, load_settings
 
 
@@ -99,6 +100,18 @@ def test_groups_merge_field_by_field(file: Path, monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_body_mode_is_named_as_envoy_names_it(file: Path) -> None:
+    """In the file and as a flag."""
+    file.write_text("exchange: {assumed_body_mode: BUFFERED}\n")
+    settings = load("--settings", file, "--exchange.max-request-body-bytes", "200")
+    assert (BodyMode.BUFFERED, 200) == (
+        settings.exchange.assumed_body_mode,
+        settings.exchange.max_request_body_bytes,
+    )
+    again = load("--exchange.assumed-body-mode", "STREAMED")
+    assert BodyMode.STREAMED is again.exchange.assumed_body_mode
+
+
 def test_empty_file_says_nothing(file: Path) -> None:
     """All of it may be commented out."""
     file.write_text("# pool: x\n")
@@ -180,6 +193,11 @@ def test_prefix_settings_reach_the_parser() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["--replica-id", ""], "replica_id: String should have at least 1"),
+        (["--health-address", "x:70000"], "health_address: 'x:70000' is no address"),
+        (["--scrape-interval-seconds", "0.01"], "scrape_interval_seconds: Input should be greater"),
+        (["--exchange.assumed-body-mode", "HALF"], "exchange.assumed_body_mode: Input should be"),
+        (["--secure-serving", "--key-file", "k"], "cert_file, key_file: give both or none"),
         (["--pool", ""], "pool: String should have at least 1 character"),
         (["--workers", "0"], "workers: Input should be greater than or equal to 1"),
         (["--workers", "two"], "workers: Input should be a valid integer"),
