@@ -1,16 +1,20 @@
 """The contract of every store backend: membership, gauges, shard leases, snapshots, events."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
 
 from state.backends.memory.store import MemoryStore
+from state.backends.redis.connect import connect
+from state.backends.redis.store import RedisStore
 from state.model import Gauge, Membership, Observation, ReplicaId, ShardId, Snapshot
 from state.ports import Lease, Store, StoreEvent
-from state.runtime.clock import ManualClock
+from state.runtime.clock import ManualClock, SystemClock
 from tests.support import builders
+from tests.support.redis_server import RedisServer
 
 A, B = ReplicaId("a"), ReplicaId("b")
 SHARD, OTHER_SHARD = ShardId("0"), ShardId("1")
@@ -50,14 +54,36 @@ class MemoryBackend:
         self._clock.advance(seconds)
 
 
-BACKENDS: list[type[Backend]] = [MemoryBackend]
+class RedisBackend:
+    """A pool of its own on a real server: every connection is one more process."""
+
+    lease_seconds = 0.4
+    shard_lease_seconds = 0.5
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._pool = f"pool {secrets.token_hex(4)}"
+
+    def connect(self) -> Store:
+        return RedisStore(
+            connect(self._url),
+            pool=self._pool,
+            clock=SystemClock(),
+            lease_seconds=self.lease_seconds,
+            shard_lease_seconds=self.shard_lease_seconds,
+        )
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
-@pytest.fixture(params=BACKENDS, ids=lambda kind: kind.__name__)
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.integration)])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Return an empty backend of each kind."""
-    kind: type[Backend] = request.param
-    return kind()
+    if request.param == "memory":
+        return MemoryBackend()
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return RedisBackend(server.url)
 
 
 @pytest.fixture

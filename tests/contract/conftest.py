@@ -1,0 +1,5 @@
+"""The shared server."""
+
+from tests.support.redis_server import redis_server
+
+__all__ = ["redis_server"]
