@@ -34,7 +34,7 @@ async def run(settings: PickerSettings, *, replicas: int, scrape: bool) -> None:
     if settings.endpoints is None:
         raise InvalidSettings(["endpoints: name the file that lists the model servers"])
     clock = SystemClock()
-    store = open_store(settings.state, clock=clock, settings=settings.cadence)
+    store = open_store(settings.state, pool=settings.pool, clock=clock, settings=settings.cadence)
     with stop_on_signals() as stop:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
