@@ -20,10 +20,11 @@ SILENCE = (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError)
 FAULTS = (RedisError, OSError, TimeoutError, TypeError, ValueError)
 """All that a call raises; the last two stand for replies of a shape that no Redis gives."""
 
-_ACL = "allow the user the commands +@connection +@scripting +@pubsub +@read +@write on ~mm:* &mm:*"
+_ACL = "give the user +@connection +@scripting +@pubsub +@read +@write +time ~mm:* &mm:*"
 _FIXES = {
     "WRONGTYPE": "another application uses this pool's keys: choose another --pool or database",
     "NOPERM": _ACL,
+    "The user executing the script can't": _ACL,
     "unknown command": "use a server that offers scripts and pub/sub, Redis 7.0 or newer",
     "NOAUTH": "give user and password in the URL: redis://user:password@host:port",
     "DB index": "name a database that exists: redis://host:port/0",
