@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import cycle
+from typing import NamedTuple, cast
 
 import msgspec
 import ngh2
@@ -10,37 +12,61 @@ from picker.extproc.framing import MessageReader, frame
 from picker.extproc.server import PROCESS
 
 WINDOW_BYTES = 64 << 20
+STREAM_WINDOW_BYTES = 16 << 20
+PLAY_SECONDS = 60.0
+
+REQUEST = [
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", PROCESS.encode()),
+    (b":authority", b"ext_proc"),
+    (b"te", b"trailers"),
+    (b"content-type", b"application/grpc"),
+    (b"x-envoy-internal", b"true"),
+    (b"x-forwarded-for", b"127.0.0.1"),
+]
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages sent together, and how many replies must be there before the next step."""
+class Step(NamedTuple):
+    """Framed messages sent together, and how many replies the next step waits for."""
 
-    messages: Sequence[bytes]
+    data: bytes
     replies: int
 
-    @property
-    def data(self) -> bytes:
-        """The messages, framed."""
-        return frame(self.messages)
+    @classmethod
+    def of(cls, messages: Sequence[bytes], *, replies: int = 1) -> "Step":
+        """Frame messages once, outside the measurement."""
+        return cls(frame(messages), replies)
+
+
+Script = Sequence[Step]
+
+
+class Stream(msgspec.Struct):
+    """How far one exchange has come."""
+
+    script: Script
+    reader: MessageReader
+    step: int = 0
+    replies: int = 0
 
 
 class Player(asyncio.Protocol):
-    """One connection that plays a script a number of times."""
+    """One connection that plays scripts in turn, a number of times in all."""
 
-    def __init__(self, script: Sequence[Step], exchanges: int, at_once: int) -> None:
-        self._frames = [step.data for step in script]
-        self._replies = [step.replies for step in script]
+    def __init__(self, scripts: Sequence[Script], exchanges: int, at_once: int) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._scripts = cycle(scripts)
         self._left = exchanges
         self._at_once = at_once
-        self._open: dict[int, list[int]] = {}
-        self._readers: dict[int, MessageReader] = {}
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._open: dict[int, Stream] = {}
+        self._over: list[int] = []
         self._http2 = ngh2.Connection(ngh2.Role.CLIENT, ngh2.Configuration())
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # uvloop's fits
-        self._http2.initiate_connection({ngh2.Setting.INITIAL_WINDOW_SIZE: 16 << 20})
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's does not inherit
+        self._http2.initiate_connection({ngh2.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES})
         self._http2.set_local_window_size(WINDOW_BYTES)
         self._begin_some()
         self._flush()
@@ -60,22 +86,22 @@ class Player(asyncio.Protocol):
         self._fail(f"connection lost: {exc}")
 
     def _on_data(self, event: ngh2.DataReceived) -> None:
-        state = self._open.get(event.stream_id)
-        if state is None:
+        stream = self._open.get(event.stream_id)
+        if stream is None:
             return
-        state[1] += len(self._readers[event.stream_id].feed(event.data))
-        while state[1] >= self._replies[state[0]]:
-            state[1] -= self._replies[state[0]]
-            state[0] += 1
-            if state[0] == len(self._frames):
+        stream.replies += len(stream.reader.feed(event.data))
+        while stream.replies >= stream.script[stream.step].replies:
+            stream.replies -= stream.script[stream.step].replies
+            stream.step += 1
+            if stream.step == len(stream.script):
                 self._finish(event.stream_id)
                 return
-            self._http2.send_data(event.stream_id, self._frames[state[0]])
+            self._http2.send_data(event.stream_id, stream.script[stream.step].data)
 
     def _finish(self, stream_id: int) -> None:
-        """Half-close and reset behind it, as Envoy does."""
-        del self._open[stream_id], self._readers[stream_id]
+        del self._open[stream_id]
         self._http2.end_stream(stream_id)
+        self._over.append(stream_id)
         self._begin_some()
         if not self._left and not self._open and not self.done.done():
             self.done.set_result(None)
@@ -83,22 +109,18 @@ class Player(asyncio.Protocol):
     def _begin_some(self) -> None:
         while self._left and len(self._open) < self._at_once:
             self._left -= 1
-            stream_id = self._http2.send_request(
-                [
-                    (b":method", b"POST"),
-                    (b":scheme", b"http"),
-                    (b":path", PROCESS.encode()),
-                    (b":authority", b"picker"),
-                    (b"te", b"trailers"),
-                    (b"content-type", b"application/grpc"),
-                ]
-            )
-            self._open[stream_id] = [0, 0]
-            self._readers[stream_id] = MessageReader(max_message_bytes=64 << 20)
-            self._http2.send_data(stream_id, self._frames[0])
+            stream_id = self._http2.send_request(REQUEST)
+            script = next(self._scripts)
+            self._open[stream_id] = Stream(script, MessageReader(max_message_bytes=WINDOW_BYTES))
+            self._http2.send_data(stream_id, script[0].data)
 
     def _flush(self) -> None:
+        """Write; behind a half-close comes a reset, as from Envoy."""
         data = self._http2.data_to_send()
+        for stream_id in self._over:
+            self._http2.reset_stream(stream_id, ngh2.ErrorCode.NO_ERROR)
+        self._over.clear()
+        data += self._http2.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)
 
@@ -108,15 +130,14 @@ class Player(asyncio.Protocol):
 
 
 async def play(
-    host: str, port: int, script: Sequence[Step], *, exchanges: int, at_once: int = 16
+    host: str, port: int, scripts: Sequence[Script], *, exchanges: int, at_once: int = 16
 ) -> None:
-    """Play a script against a picker, that many times."""
-    loop = asyncio.get_running_loop()
-    transport, player = await loop.create_connection(
-        lambda: Player(script, exchanges, at_once), host, port
+    """Play scripts against a server, so many exchanges in all."""
+    transport, player = await asyncio.get_running_loop().create_connection(
+        lambda: Player(scripts, exchanges, at_once), host, port
     )
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PLAY_SECONDS):
             await player.done
     finally:
         transport.close()

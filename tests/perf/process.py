@@ -1,14 +1,47 @@
-"""A picker process under measurement."""
+"""Processes under measurement: pickers, and the bare transports that are their floor."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from chaos.cluster.child import Child
 
 FREE = "127.0.0.1:0"
+PAGE_BYTES = 4096
+
+
+class Served(NamedTuple):
+    """A process that serves ext_proc, and where."""
+
+    pid: int
+    host: str
+    port: int
+    resident_at_start_mb: float
+
+
+@asynccontextmanager
+async def picker(folder: Path, *, transport: str, endpoints: int) -> AsyncIterator[Served]:
+    """Run a picker with the default profile."""
+    listed = write_endpoints(folder / f"endpoints-{endpoints}.yaml", endpoints)
+    command = Child.python(
+        *("picker", "serve", "--endpoints", str(listed), "--state", "memory"),
+        *("--extproc-address", FREE, "--health-address", FREE, "--admin-address", FREE),
+        *("--transport", transport, "--linger-seconds", "0", "--drain-seconds", "0"),
+    )
+    async with _serving(f"picker-{transport}-{endpoints}", command, folder) as served:
+        yield served
+
+
+@asynccontextmanager
+async def floor(folder: Path, *, transport: str) -> AsyncIterator[Served]:
+    """Run a transport with an exchange that decides nothing."""
+    command = Child.python("tests.perf.floor", transport)
+    async with _serving(f"floor-{transport}", command, folder) as served:
+        yield served
 
 
 def write_endpoints(path: Path, count: int) -> Path:
@@ -21,33 +54,27 @@ def write_endpoints(path: Path, count: int) -> Path:
     return path
 
 
-@asynccontextmanager
-async def picker(
-    folder: Path, *, transport: str, endpoints: int
-) -> AsyncIterator[tuple[Child, str, int]]:
-    """Run a picker; yield it with the address of its ext_proc port."""
-    path = write_endpoints(folder / f"endpoints-{endpoints}.yaml", endpoints)
-    command = Child.python(
-        *("picker", "serve", "--endpoints", str(path), "--transport", transport),
-        *("--extproc-address", FREE, "--health-address", FREE, "--admin-address", FREE),
-        *("--linger-seconds", "0", "--drain-seconds", "0"),
-    )
-    child = await Child.start("picker", command, log=folder / "picker.log")
-    try:
-        ready = await child.line("ready ")
-        host, _, port = ready.split()[1].removeprefix("extproc=").rpartition(":")
-        yield child, host, int(port)
-    finally:
-        await child.stop()
-
-
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of all threads of a process, from the scheduler's own clock."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    """Return the CPU time of a process from the scheduler's clock, ended threads included.
+
+    The clock id is that of clock_getcpuclockid(3), which Python does not offer for other processes.
+    """
+    scheduler_clock = 2
+    return time.clock_gettime((~pid << 3) | scheduler_clock)
 
 
 def resident_mb(pid: int) -> float:
     """Return the resident memory of a process in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    return pages * PAGE_BYTES / 1e6
+
+
+@asynccontextmanager
+async def _serving(name: str, command: Sequence[str], folder: Path) -> AsyncIterator[Served]:
+    child = await Child.start(name, command, log=folder / f"{name}.log")
+    try:
+        ready = await child.line("ready ")
+        host, _, port = ready.split()[1].removeprefix("extproc=").rpartition(":")
+        yield Served(child.pid, host, int(port), resident_mb(child.pid))
+    finally:
+        await child.stop()
