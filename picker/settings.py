@@ -98,7 +98,8 @@ class PickerSettings(BaseSettings):
     endpoints: Path | None = None
     """File that lists the model servers; watched for changes. Required."""
     state: str = "memory"
-    """Shared state: memory (this process only)."""
+    """Shared state: `memory` (this process only), `redis://[user:password@]host:port[/db]`, or
+    `rediss://…` for TLS. All replicas of a pool name the same one."""
     config: Path | None = None
     """EndpointPickerConfig with plugins and profiles; default: the built-in profile."""
     scrape: bool = False

@@ -17,7 +17,8 @@ from picker.app import Listening, PickerReplica
 from picker.errors import InvalidSettings
 from picker.settings import PickerSettings
 from state.discovery.file import FileSource
-from state.factory import open_store
+from state.errors import StoreUnavailable
+from state.factory import check_store, open_store
 from state.ports import Store
 from state.runtime.address import parse_address
 from state.runtime.clock import Clock, SystemClock
@@ -38,6 +39,7 @@ async def run(settings: PickerSettings, *, replicas: int, scrape: bool) -> None:
     with stop_on_signals() as stop:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
+            await _check(store)
             pickers = [
                 PickerReplica(
                     replica_settings(settings, index, of=replicas),
@@ -56,6 +58,14 @@ async def run(settings: PickerSettings, *, replicas: int, scrape: bool) -> None:
             async with asyncio.TaskGroup() as drains:
                 for each in pickers:
                     drains.create_task(each.drain(), name="drain")
+
+
+async def _check(store: Store) -> None:
+    """Refuse to start on a store that can never serve; go on without one that is away."""
+    try:
+        await check_store(store)
+    except StoreUnavailable as error:
+        log.warning("store does not answer, starting without it", reason=str(error))
 
 
 def replica_settings(settings: PickerSettings, index: int, *, of: int) -> PickerSettings:

@@ -41,6 +41,7 @@ class Transport(Enum):
 class State(Enum):
     """What the replicas share."""
 
+    REDIS = "redis"
     MEMORY = "memory"
 
 
@@ -59,6 +60,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     inflight_after: int
     mode: str
     transport: str
+    state: str
     placed: int
     """Requests for which a picker named the destination; at a kill Envoy places a few itself."""
     killed_replicas: int
@@ -76,7 +78,7 @@ def demo(
     ] = Transport.H2,
     state: Annotated[
         State, typer.Option(help="What the replicas share; memory: nothing between processes.")
-    ] = State.MEMORY,
+    ] = State.REDIS,
     requests: Annotated[int, typer.Option(min=1, max=100_000, help="Requests to send.")] = 600,
     rate: Annotated[float, typer.Option(min=0.1, max=2000, help="Requests per second.")] = 25.0,
     base_port: Annotated[
@@ -87,7 +89,6 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the load.")] = 1,
 ) -> None:
     """Serve chat requests through a real Envoy and two pickers, and lose one of them."""
-    del state  # one value so far
     mix = Mix(
         rate=rate,
         requests=requests,
@@ -101,11 +102,18 @@ def demo(
         cancel_share=0.05,
         seed=seed,
     )
-    run(_demo(mix, mode, transport, base_port, kill=kill, keep=keep))
+    run(_demo(mix, mode, transport, state, base_port, kill=kill, keep=keep))
 
 
 async def _demo(
-    mix: Mix, mode: GatewayMode, transport: Transport, base_port: int, *, kill: bool, keep: bool
+    mix: Mix,
+    mode: GatewayMode,
+    transport: Transport,
+    state: State,
+    base_port: int,
+    *,
+    kill: bool,
+    keep: bool,
 ) -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="murmuration-demo-") as folder:
@@ -114,6 +122,7 @@ async def _demo(
             base_port=base_port,
             mode=mode,
             transport=transport.value,
+            redis=state is State.REDIS,
             fleet_flags=FLEET_FLAGS,
         )
         async with cluster(spec) as system:
@@ -186,6 +195,7 @@ def _result(system: Cluster, summary: Summary, left: int, placed: int, killed: i
         inflight_after=left,
         mode=system.spec.mode.value,
         transport=system.spec.transport,
+        state="redis" if system.spec.redis else "memory",
         placed=placed,
         killed_replicas=killed,
         errors_by_reason=summary.errors_by_reason,
@@ -197,7 +207,8 @@ def _introduction(system: Cluster) -> str:
     pickers = ", ".join(f"{each.extproc.host}:{each.extproc.port}" for each in system.pickers)
     return (
         f"Envoy on {system.url} ({system.spec.mode.value}), {len(system.pickers)} pickers"
-        f" ({system.spec.transport}) on {pickers}, {system.spec.servers} simulated model servers"
+        f" ({system.spec.transport}) on {pickers}, state {system.spec.state},"
+        f" {system.spec.servers} simulated model servers"
     )
 
 

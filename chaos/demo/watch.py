@@ -71,8 +71,13 @@ def _picks_on(page: bytes) -> int:
     return sum(int(float(line.rpartition(" ")[2])) for line in samples)
 
 
-def merge_views(views: Sequence[View]) -> list[EndpointLoad]:
-    """Add up bookings over replicas that share no store; scraped values are of the last one."""
+def merge_views(views: Sequence[View], *, shared: bool) -> list[EndpointLoad]:
+    """Return the pool's load: any view where replicas share their state, else the sum of all.
+
+    Scraped values are of the last view.
+    """
+    if shared:
+        return list(views[-1].endpoints) if views else []
     merged: dict[str, EndpointLoad] = {}
     for view in views:
         for load in view.endpoints:
@@ -153,5 +158,5 @@ async def watch(cluster: Cluster, screen: Screen) -> None:
     async with aiohttp.ClientSession() as session:
         while True:
             views = await read_views(session, cluster.pickers)
-            screen.show(merge_views(views), len(views))
+            screen.show(merge_views(views, shared=cluster.spec.redis), len(views))
             await asyncio.sleep(REFRESH_SECONDS)

@@ -19,8 +19,15 @@ def test_bookings_add_up_over_replicas() -> None:
         View(replica="a", endpoints=[load("x:1", 2, running=5), load("y:1", 0)]),
         View(replica="b", endpoints=[load("x:1", 1, running=5), load("y:1", 4)]),
     ]
-    merged = merge_views(views)
+    merged = merge_views(views, shared=False)
     assert [("x:1", 3, 5), ("y:1", 4, None)] == [(e.id, e.requests, e.running) for e in merged]
+
+
+def test_a_shared_view_is_the_pools() -> None:
+    """Each replica's view has the totals already."""
+    views = [View(replica=name, endpoints=[load("x:1", 3)]) for name in "ab"]
+    assert [3] == [each.requests for each in merge_views(views, shared=True)]
+    assert [] == merge_views([], shared=True)
 
 
 def test_plain_lines_come_now_and_then() -> None:
