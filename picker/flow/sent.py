@@ -9,12 +9,20 @@ from state.model import EndpointUid
 BLOCKS_PER_ENDPOINT = 16_384
 """About 2 MB of hashes each; model servers evict long before."""
 
+BLOCKS_IN_ALL = 1_000_000
+"""About 150 MB; large pools remember less of each endpoint."""
+
 
 class SentPrefixes:
     """Per endpoint, the block hashes of prompts sent to it; the least recently used ones go."""
 
-    def __init__(self, blocks_per_endpoint: int = BLOCKS_PER_ENDPOINT) -> None:
-        self._most = blocks_per_endpoint
+    def __init__(
+        self,
+        blocks_per_endpoint: int = BLOCKS_PER_ENDPOINT,
+        blocks_in_all: int = BLOCKS_IN_ALL,
+    ) -> None:
+        self._limit = self._most = blocks_per_endpoint
+        self._in_all = blocks_in_all
         self._sent: dict[EndpointUid, OrderedDict[int, None]] = {}
 
     def __len__(self) -> int:
@@ -46,6 +54,7 @@ class SentPrefixes:
             sent.popitem(last=False)
 
     def keep(self, uids: Collection[EndpointUid]) -> None:
-        """Drop what belongs to endpoints that are gone."""
+        """Drop what belongs to endpoints that are gone; share the room among those that stay."""
+        self._most = min(self._limit, max(self._in_all // max(len(uids), 1), 1))
         for uid in [uid for uid in self._sent if uid not in uids]:
             del self._sent[uid]

@@ -153,3 +153,14 @@ def test_unbounded_memory_knows_every_common_head(
         sent.record(request(*prefix), HERE)
     longest = max((len(set(prefix) & set(asked)) for prefix in prefixes), default=0)
     assert longest * BLOCK == sent.cached_tokens(request(*asked), HERE)
+
+
+def test_room_is_shared_in_a_large_pool() -> None:
+    """What all endpoints together may take is bounded, whatever their number."""
+    sent = SentPrefixes(blocks_per_endpoint=100, blocks_in_all=40)
+    uids = [builders.endpoint(number).uid for number in range(10)]
+    sent.keep(uids)
+    for uid in uids:
+        for start in range(20):
+            sent.record(builders.request(prefix=(start, start + 100)), uid)
+    assert 40 == len(sent)
