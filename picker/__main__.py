@@ -19,6 +19,7 @@ from picker.scheduling.delay import DelaySettings, ExpectedDelay
 from picker.scheduling.errors import InvalidConfig
 from picker.settings import PickerSettings, load_settings
 from picker.standalone import run
+from picker.workers import run_workers
 from state.errors import StateError
 from state.runtime import logging
 
@@ -58,7 +59,10 @@ def _serve(context: typer.Context, plan: Callable[[PickerSettings], tuple[int, b
         settings = load_settings(context.args, program=context.command_path)
         logging.configure(level=settings.log_level, form=settings.log_format)
         replicas, scrape = plan(settings)
-        uvloop.run(run(settings, replicas=replicas, scrape=scrape))
+        if settings.workers > 1:
+            uvloop.run(run_workers(settings))
+        else:
+            uvloop.run(run(settings, replicas=replicas, scrape=scrape))
 
 
 @contextmanager

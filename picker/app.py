@@ -132,6 +132,7 @@ class PickerReplica:
                     max_message_bytes=body + MESSAGE_OVERHEAD_BYTES,
                     max_streams=settings.max_streams_per_connection,
                 ),
+                shared_port=settings.shared_port,
             )
         except OSError as error:
             raise _in_use("extproc-address", address, error) from error

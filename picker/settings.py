@@ -86,7 +86,10 @@ class PickerSettings(BaseSettings):
     replicas: int = Field(default=2, ge=1, le=64)
     """Replicas in one process (standalone only); replica i adds 10 * i to each port."""
     workers: int = Field(default=1, ge=1, le=256)
-    """Processes on one port; refused with --state memory, whose view they could not share."""
+    """Processes on one ext_proc port, each a replica; worker i adds 10 * i to the health and admin
+    ports. Refused with --state memory, whose view they could not share."""
+    shared_port: bool = False
+    """Let other processes listen on the ext_proc port as well; set for workers."""
     extproc_address: AddressText = "0.0.0.0:9002"
     """Where ext_proc is served."""
     health_address: AddressText = "0.0.0.0:9003"

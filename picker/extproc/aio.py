@@ -37,9 +37,10 @@ async def start(
     unary: Unary,
     tls: TlsFiles | None,
     limits: TransportLimits,
+    shared_port: bool = False,
 ) -> "AioServer":
     """Listen; raises OSError if the address cannot be used, InvalidTls for unusable files."""
-    server = AioServer(served_methods(factory, unary), limits)
+    server = AioServer(served_methods(factory, unary), limits, shared_port=shared_port)
     await server.listen(address, tls)
     return server
 
@@ -47,11 +48,13 @@ async def start(
 class AioServer:
     """The grpc.aio server and the streams it carries."""
 
-    def __init__(self, methods: Methods, limits: TransportLimits) -> None:
+    def __init__(
+        self, methods: Methods, limits: TransportLimits, *, shared_port: bool = False
+    ) -> None:
         self._limits = limits
         self._address = Address("", 0)
         self._streams: set[AioStream] = set()
-        self._server = grpc.aio.server(options=_options(limits))
+        self._server = grpc.aio.server(options=_options(limits, shared_port=shared_port))
         self._server.add_generic_rpc_handlers((_Router(methods, self._carry),))
 
     @property
@@ -241,9 +244,9 @@ def _handler(
     return grpc.stream_stream_rpc_method_handler(call)
 
 
-def _options(limits: TransportLimits) -> list[tuple[str, int]]:
+def _options(limits: TransportLimits, *, shared_port: bool) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shared_port)),
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", limits.max_streams),

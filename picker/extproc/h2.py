@@ -24,10 +24,12 @@ async def start(
     unary: Unary,
     tls: TlsFiles | None,
     limits: TransportLimits,
+    shared_port: bool = False,
 ) -> "H2Server":
     """Listen; raises OSError if the address cannot be used, InvalidTls for unusable files."""
     server = H2Server(served_methods(factory, unary), limits)
-    await server.listen(address, None if tls is None else server_context(tls))
+    context = None if tls is None else server_context(tls)
+    await server.listen(address, context, shared_port=shared_port)
     return server
 
 
@@ -68,10 +70,12 @@ class H2Server:
         if not self._connections:
             self._deserted.set()
 
-    async def listen(self, address: Address, context: ssl.SSLContext | None) -> None:
+    async def listen(
+        self, address: Address, context: ssl.SSLContext | None, *, shared_port: bool
+    ) -> None:
         """Accept connections from here on."""
         loop = asyncio.get_running_loop()
-        listening = await _bind(address)
+        listening = await _bind(address, shared_port=shared_port)
         self._address = Address(address.host, listening.getsockname()[1])
         self._listener = await loop.create_server(
             lambda: H2Connection(self), sock=listening, ssl=context, backlog=BACKLOG
@@ -100,11 +104,13 @@ class H2Server:
                 await self._deserted.wait()
 
 
-async def _bind(address: Address) -> socket.socket:
+async def _bind(address: Address, *, shared_port: bool) -> socket.socket:
     """Return one socket, so that port 0 is one port; `::` takes IPv4 as well."""
     found = await asyncio.get_running_loop().getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     family, _, _, _, where = found[0]
     both = family == socket.AF_INET6 and address.host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(where, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    return socket.create_server(
+        where, family=family, backlog=BACKLOG, reuse_port=shared_port, dualstack_ipv6=both
+    )
