@@ -33,6 +33,9 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Longest gRPC message, also after decompression."""
     max_connections: int = 1_024
     """Concurrent connections (h2 only); further ones are closed at once."""
+    max_buffered_bytes: int = 512 << 20
+    """Incomplete messages on all streams of one connection (h2 only); the stream that would go
+    beyond fails."""
     max_streams: int = 16_384
     """Concurrent streams of one connection."""
     max_header_bytes: int = 64 << 10

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import ngh2
 
 from picker.extproc.call import Call, NotGrpc, read_call, status_trailers
-from picker.extproc.framing import MessageReader
+from picker.extproc.framing import Held, MessageReader
 from picker.extproc.methods import Methods
 from picker.extproc.ports import StreamEnd, StreamFailed
 from picker.extproc.server import GrpcStatus, TransportLimits
@@ -46,6 +46,7 @@ class Session:
         self._streams: dict[int, GrpcStream] = {}
         self._unended: set[int] = set()
         self._last_stream_id = 0
+        self._held = Held(limits.max_buffered_bytes)
         self._http2 = ngh2.Connection(
             ngh2.Role.SERVER,
             ngh2.Configuration(
@@ -81,10 +82,17 @@ class Session:
         """Replies that the peer's windows hold back."""
         return self._http2.queued_body_size()
 
+    @property
+    def held_bytes(self) -> int:
+        """Requests that are incomplete."""
+        return self._held.bytes
+
     def receive(self, data: bytes) -> None:
         """Take what the peer sent."""
-        self._http2.receive_data(data)
-        self._dispatch()
+        try:
+            self._http2.receive_data(data)
+        finally:  # streams may have completed in the bytes before a fault
+            self._dispatch()
 
     def output(self, most: int) -> bytes:
         """Return what can be sent, up to `most` bytes."""
@@ -188,8 +196,12 @@ class Session:
             loop = asyncio.get_running_loop()
             late = StreamFailed(GrpcStatus.DEADLINE_EXCEEDED, "deadline exceeded")
             stream.deadline = loop.call_later(call.timeout_seconds, stream.fail, late)
-        most = self._limits.max_message_bytes
-        stream.open(factory, MessageReader(max_message_bytes=most, encoding=call.encoding))
+        reader = MessageReader(
+            max_message_bytes=self._limits.max_message_bytes,
+            encoding=call.encoding,
+            held=self._held,
+        )
+        stream.open(factory, reader)
 
     def _on_data(self, event: ngh2.DataReceived) -> None:
         stream = self._streams.get(event.stream_id)

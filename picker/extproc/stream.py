@@ -56,9 +56,9 @@ class GrpcStream:
             return
         try:
             for message in self._reader.feed(data):
+                self._answer(self._exchange, self._exchange.receive(message))
                 if self._end is not None:
                     return
-                self._answer(self._exchange, self._exchange.receive(message))
         except StreamFailed as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001  as above
@@ -89,6 +89,8 @@ class GrpcStream:
         self._link.forget(self)
         if self.deadline is not None:
             self.deadline.cancel()
+        if self._reader is not None:
+            self._reader.discard()
         if self._exchange is not None:
             try:
                 self._exchange.close(end)

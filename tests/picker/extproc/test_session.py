@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterator
 
 import ngh2
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,10 @@ from picker.extproc.session import Session
 from tests.support.exchanges import Scripts
 from tests.support.grpc_client import Answer, grpc_headers, grpc_message, http2_frame
 
-ACTIONS = ["send", "send two", "send half", "half-close", "reset", "finish", "fail", "crash"]
+ACTIONS = [
+    *["send", "send two", "send half", "send good and bad"],
+    *["half-close", "reset", "finish", "fail", "crash"],
+]
 
 
 class Wire:
@@ -38,6 +42,9 @@ class Wire:
                 self.bytes += http2_frame(3, 0, stream_id, struct.pack(">I", 8))
             case "send two":
                 self.bytes += http2_frame(0, 0, stream_id, grpc_message(b"a") + grpc_message(b"b"))
+            case "send good and bad":
+                bad = grpc_message(b"b", flag=9)
+                self.bytes += http2_frame(0, 0, stream_id, grpc_message(b"a") + bad)
             case "send half":
                 first, second = grpc_message(b"twice")[:7], grpc_message(b"twice")[7:]
                 self.bytes += http2_frame(0, 0, stream_id, first)
@@ -124,3 +131,42 @@ def test_bytes_one_by_one() -> None:
     assert [[StreamEnd.COMPLETED]] * 2 == ends
     assert ([b"one", b"two"], 0) == answered[first]
     assert ([b"a"], 0) == answered[second]
+
+
+def session(scripts: Scripts, **limits: int) -> Session:
+    return Session(served_methods(scripts, {}), TransportLimits(**limits), lambda: None)
+
+
+def test_what_came_before_a_flood_is_heard() -> None:
+    """A connection is given up for its flood; the exchange that completed in that read did so."""
+    wire, scripts = Wire(), Scripts()
+    stream_id = wire.act(None, "send")
+    wire.act(stream_id, "half-close")
+    serving = session(scripts)
+    with pytest.raises(ngh2.DenialOfServiceError):
+        serving.receive(wire.bytes + http2_frame(6, 0, 0, bytes(8)) * 3_000)
+    assert [[StreamEnd.COMPLETED]] == [script.ends for script in scripts.made]
+    assert not serving.settle()
+    assert 0 == serving.streams
+
+
+def test_incomplete_messages_are_bounded_together() -> None:
+    """Streams that never finish their messages cannot fill the memory of a picker."""
+    wire, scripts = Wire(), Scripts()
+    half = grpc_message(b"a" * 10_000, length=20_000)
+    ids = [wire.act(None, "send") for _ in range(4)]
+    for stream_id in ids:
+        wire.bytes += http2_frame(0, 0, stream_id, half)
+    serving = session(scripts, max_buffered_bytes=35_000)
+    output = serving.output(1 << 20)
+    serving.receive(wire.bytes)
+    output += serving.output(1 << 20)
+    assert [None, None, None, 8] == [answers(output)[stream_id][1] for stream_id in ids]
+    assert 3 * len(half) == serving.held_bytes
+    serving.receive(
+        http2_frame(3, 0, ids[0], struct.pack(">I", 8))  # reset
+        + http2_frame(0, 0, ids[1], b"a" * 10_000)  # complete
+    )
+    assert len(half) == serving.held_bytes
+    serving.close_streams()
+    assert 0 == serving.held_bytes
