@@ -21,12 +21,16 @@ def connect(url: str) -> Redis:
             url,
             max_connections=MOST_CONNECTIONS,
             timeout=SOCKET_SECONDS,
-            socket_timeout=SOCKET_SECONDS,
-            socket_connect_timeout=SOCKET_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            client_name="murmuration",
         )
+        pool.connection_kwargs |= {
+            # With a limit here redis-py writes inside asyncio.wait_for, which in Python 3.11 loses
+            # cancellations (python/cpython#86296): the store's own deadline spans the whole call.
+            "socket_timeout": None,
+            "socket_connect_timeout": SOCKET_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "client_name": "murmuration",
+        }
         # Finds options that no connection takes, without any I/O.
         pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, AttributeError) as error:

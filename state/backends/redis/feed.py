@@ -91,7 +91,8 @@ class Feed:
         if self._asked:
             raise TimeoutError("no sign of life")
         self._asked = True
-        await self._pubsub.ping()
+        async with asyncio.timeout(SILENCE_SECONDS):
+            await self._pubsub.ping()
 
     async def _heal(self) -> None:
         """Subscribe again, then read, so that nothing falls between."""

@@ -21,7 +21,7 @@ from state.runtime.clock import Clock
 
 log = structlog.get_logger(__name__)
 
-DEADLINE_SECONDS = 0.5
+DEADLINE_SECONDS = 0.4
 """Of one call with everything in it: connecting, logging in, sending a script's text."""
 SNAPSHOT_SECONDS = 10.0
 """Life of a snapshot whose collector is gone."""

@@ -175,6 +175,28 @@ async def test_hung_subscription_is_given_up(own_server: RedisServer, fragile: R
         assert "subscription lost" in [line["event"] for line in lines]
 
 
+async def test_cancellation_is_never_lost(store: RedisStore) -> None:
+    """Whatever a call is at when it comes: writing, waiting, reading."""
+    membership = await store.join(A)
+
+    async def work() -> None:
+        while True:
+            await store.renew(membership)
+
+    async with asyncio.timeout(10):
+        for ticks in range(300):
+            task = asyncio.get_running_loop().create_task(work())
+            for _ in range(ticks % 60):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=1)
+            if not done:
+                for _ in range(9):  # it ends at last, so that the test does
+                    task.cancel()
+                    await asyncio.wait({task}, timeout=0.1)
+            assert done, f"lost after {ticks} ticks"
+
+
 # A server that was emptied
 
 
