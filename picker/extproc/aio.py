@@ -17,6 +17,7 @@ from picker.extproc.faults import log_fault
 from picker.extproc.methods import Methods, served_methods
 from picker.extproc.ports import Exchange, ExchangeFactory, StreamEnd, StreamFailed
 from picker.extproc.server import GrpcStatus, TransportLimits, Unary
+from picker.extproc.sockets import bound_socket
 from picker.extproc.tls import TlsFiles, server_credentials
 from state.runtime.address import Address
 
@@ -52,6 +53,7 @@ class AioServer:
         self, methods: Methods, limits: TransportLimits, *, shared_port: bool = False
     ) -> None:
         self._limits = limits
+        self._shared_port = shared_port
         self._address = Address("", 0)
         self._streams: set[AioStream] = set()
         self._server = grpc.aio.server(options=_options(limits, shared_port=shared_port))
@@ -67,6 +69,8 @@ class AioServer:
 
     async def listen(self, address: Address, tls: TlsFiles | None) -> None:
         """Accept connections from here on."""
+        # grpc does not say why it cannot use an address: ask the system before.
+        (await bound_socket(address, shared_port=self._shared_port)).close()
         try:
             port = self._add_port(str(address), tls)
         except RuntimeError as error:
@@ -257,4 +261,6 @@ def _options(limits: TransportLimits, *, shared_port: bool) -> list[tuple[str, i
         ("grpc.keepalive_timeout_ms", 15_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
+        # Gateways ask as often as they are configured to; the library allows it every 5 minutes.
+        ("grpc.http2.max_ping_strikes", 0),
     ]

@@ -46,8 +46,8 @@ class Host(Protocol):
         """What a peer may take."""
 
     @property
-    def full(self) -> bool:
-        """True if a further connection must be refused."""
+    def refusal(self) -> str | None:
+        """Why a further connection must be refused, if it must."""
 
     @property
     def draining(self) -> bool:
@@ -80,8 +80,11 @@ class H2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
         tls = self._transport.get_extra_info("ssl_object")
-        if self._host.full or (tls is not None and tls.selected_alpn_protocol() != "h2"):
-            log.warning("connection refused", reason="too many" if self._host.full else "no h2")
+        refusal = self._host.refusal
+        if refusal is None and tls is not None and tls.selected_alpn_protocol() != "h2":
+            refusal = "no h2"
+        if refusal is not None:
+            log.warning("connection refused", reason=refusal)
             self._transport.abort()
             return
         self._host.connected(self)

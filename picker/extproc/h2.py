@@ -1,7 +1,6 @@
 """ext_proc over libnghttp2: the default server."""
 
 import asyncio
-import socket
 import ssl
 from contextlib import suppress
 
@@ -9,10 +8,13 @@ from picker.extproc.connection import H2Connection
 from picker.extproc.methods import Methods, served_methods
 from picker.extproc.ports import ExchangeFactory
 from picker.extproc.server import TransportLimits, Unary
+from picker.extproc.sockets import bound_socket
 from picker.extproc.tls import TlsFiles, server_context
 from state.runtime.address import Address
 
 BACKLOG = 1_024
+HANDSHAKE_SECONDS = 10.0
+"""How long a TLS handshake may take; connections count from its end."""
 FLUSH_SECONDS = 1.0
 """How long `close` waits for peers to take the last bytes."""
 
@@ -40,6 +42,7 @@ class H2Server:
         self.methods = methods
         self.limits = limits
         self.draining = False
+        self._over = False
         self._connections: set[H2Connection] = set()
         self._deserted = asyncio.Event()
         self._deserted.set()
@@ -55,9 +58,12 @@ class H2Server:
         return sum(connection.session.streams for connection in self._connections)
 
     @property
-    def full(self) -> bool:
-        """True if a further connection must be refused."""
-        return len(self._connections) >= self.limits.max_connections
+    def refusal(self) -> str | None:
+        """Why a further connection must be refused, if it must."""
+        if self._over:  # a TLS handshake may have taken as long as that
+            return "shut down"
+        full = len(self._connections) >= self.limits.max_connections
+        return "too many connections" if full else None
 
     def connected(self, connection: H2Connection) -> None:
         """A peer is there."""
@@ -75,10 +81,14 @@ class H2Server:
     ) -> None:
         """Accept connections from here on."""
         loop = asyncio.get_running_loop()
-        listening = await _bind(address, shared_port=shared_port)
+        listening = await bound_socket(address, shared_port=shared_port)
         self._address = Address(address.host, listening.getsockname()[1])
         self._listener = await loop.create_server(
-            lambda: H2Connection(self), sock=listening, ssl=context, backlog=BACKLOG
+            lambda: H2Connection(self),
+            sock=listening,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else HANDSHAKE_SECONDS,
+            backlog=BACKLOG,
         )
 
     async def drain(self, seconds: float) -> None:
@@ -88,6 +98,7 @@ class H2Server:
         for connection in list(self._connections):
             connection.announce_end()
         await self._wait_until_deserted(seconds)
+        self._over = True
         for connection in list(self._connections):
             connection.end()
 
@@ -102,15 +113,3 @@ class H2Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._deserted.wait()
-
-
-async def _bind(address: Address, *, shared_port: bool) -> socket.socket:
-    """Return one socket, so that port 0 is one port; `::` takes IPv4 as well."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, _, _, _, where = found[0]
-    both = family == socket.AF_INET6 and address.host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(
-        where, family=family, backlog=BACKLOG, reuse_port=shared_port, dualstack_ipv6=both
-    )

@@ -2,8 +2,12 @@
 
 import datetime as dt
 import ipaddress
+import os
 import ssl
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,11 +68,9 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = files.minimum_version
     context.set_alpn_protocols(["h2"])
-    with tempfile.NamedTemporaryFile(suffix=".pem") as both:  # the ssl module reads files only
-        both.write(pair.key + b"\n" + pair.certificate)
-        both.flush()
+    with _as_file(pair.key + b"\n" + pair.certificate) as both:
         try:
-            context.load_cert_chain(both.name)
+            context.load_cert_chain(both)
         except ssl.SSLError as error:  # e.g. a key that OpenSSL finds too short
             reason = error.reason or str(error)
             raise InvalidTls(f"cert_file: cannot use {files.certificate}: {reason}") from error
@@ -116,6 +118,20 @@ def self_signed() -> KeyPair:
             serialization.NoEncryption(),
         ),
     )
+
+
+@contextmanager
+def _as_file(pem: bytes) -> Iterator[str]:
+    """Return a path for the ssl module, which reads files only."""
+    if sys.platform == "linux":  # where containers may have no folder to write to
+        with os.fdopen(os.memfd_create("tls"), "wb", buffering=0) as memory:
+            memory.write(pem)
+            yield f"/proc/self/fd/{memory.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+            file.write(pem)
+            file.flush()
+            yield file.name
 
 
 def _read(flag: str, path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ssl
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def test_a_good_pair_is_loaded(folder: Path) -> None:
     context = server_context(files(folder))
     assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
     assert server_credentials(files(folder)) is not None
+
+
+def test_no_folder_to_write_to_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers may have a file system that is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    assert server_context(TlsFiles()) is not None
 
 
 @pytest.mark.parametrize("name", ["tls.crt", "tls.key"])

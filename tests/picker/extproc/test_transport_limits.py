@@ -303,6 +303,15 @@ async def test_pings_are_answered(h2: Served) -> None:
     await h2.settled()
 
 
+async def test_pings_on_an_idle_connection_are_no_offence(transport: Served) -> None:
+    """Gateways are configured to ask every few seconds, also when nothing goes on."""
+    async with transport.raw() as client:
+        for _ in range(20):
+            await client.ping()
+        assert [] == client.goaways
+    await transport.settled()
+
+
 async def test_a_flood_of_pings_ends_the_connection(h2: Served) -> None:
     """Answers to pings are no place to make us hold memory."""
     async with h2.raw() as client:

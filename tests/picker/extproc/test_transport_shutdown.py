@@ -1,14 +1,17 @@
 """Draining and closing, over both ext_proc servers."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import grpc
 import ngh2
 import pytest
 
 from picker.extproc.ports import StreamEnd
-from tests.support.grpc_client import grpc_message
+from picker.extproc.tls import TlsFiles
+from tests.support.grpc_client import RawClient, grpc_message, trusting
 from tests.support.transports import KINDS, Served, served, stream
 
 LONG = 1_000.0
@@ -93,6 +96,34 @@ async def test_a_drained_server_takes_no_connections(transport: Served) -> None:
     with pytest.raises(ConnectionRefusedError):
         async with transport.raw():
             pass
+
+
+async def test_a_handshake_that_ends_after_closing_is_not_served() -> None:
+    """A closed server carries no stream, also not for a peer that was slow to say hello."""
+    async with served("h2", tls=TlsFiles()) as transport:
+        address = transport.server.address
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = trusting("h2").wrap_bio(received, sent)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        writer.write(sent.read())
+        await transport.server.drain(0)
+        greeted = False
+        while not greeted:
+            received.write(await reader.read(1 << 16))
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+                greeted = True
+        await transport.server.close()
+        client = RawClient(reader, writer, {})
+        client.call(b"a", end=True)
+        tls.write(client.bytes_to_send())
+        await client.write(sent.read())
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.transport.abort()
+        assert [] == transport.scripts.made
 
 
 async def test_streams_under_way_when_draining_begins_are_served(h2: Served) -> None:
