@@ -1,7 +1,7 @@
 """From a `--state` value to a store: where mypy checks that backends fit the port."""
 
 from state.backends.memory.store import MemoryStore
-from state.backends.redis.connect import connect
+from state.backends.redis.connect import SENTINEL_SCHEMES, connect
 from state.backends.redis.faults import redacted
 from state.backends.redis.store import RedisStore
 from state.errors import InvalidStateUrl
@@ -17,7 +17,7 @@ def open_store(url: str, *, pool: str, clock: Clock, settings: StateSettings) ->
     """Return the store that the URL names, without any I/O; raises InvalidStateUrl."""
     if url == MEMORY:
         return MemoryStore(clock, lease_seconds=settings.lease_seconds)
-    if url.startswith(REDIS_SCHEMES):
+    if url.startswith(REDIS_SCHEMES + SENTINEL_SCHEMES):
         return RedisStore(
             connect(url),
             pool=pool,
@@ -25,8 +25,9 @@ def open_store(url: str, *, pool: str, clock: Clock, settings: StateSettings) ->
             url=redacted(url),
             lease_seconds=settings.lease_seconds,
         )
-    expected = ", ".join((f"{MEMORY!r}", *(f"{scheme}host:port" for scheme in REDIS_SCHEMES)))
-    raise InvalidStateUrl(redacted(url), f"expected {expected}")
+    forms = [f"{scheme}host:port" for scheme in REDIS_SCHEMES]
+    forms += [f"{scheme}host:port,host:port/service" for scheme in SENTINEL_SCHEMES]
+    raise InvalidStateUrl(redacted(url), f"expected {MEMORY!r}, {', '.join(forms)}")
 
 
 async def check_store(store: Store) -> None:

@@ -25,12 +25,13 @@ def free_port() -> int:
 class RedisServer:
     """One server process; it can be paused, killed and started again on its port."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, configuration: Path | None = None) -> None:
         """Choose a port; `arguments` are further ones of redis-server."""
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._folder = folder
         self._arguments = arguments
+        self._configuration = configuration
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -38,8 +39,12 @@ class RedisServer:
         program = shutil.which("redis-server")
         if program is None:
             pytest.skip("no redis-server on the PATH")
-        command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
-        command += ["--appendonly", "no", "--dir", str(self._folder), *self._arguments]
+        command = [program, "--bind", "127.0.0.1", "--port", str(self.port)]
+        if self._configuration is not None:
+            command.insert(1, str(self._configuration))
+        else:
+            command += ["--save", "", "--appendonly", "no"]
+        command += ["--dir", str(self._folder), *self._arguments]
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + START_SECONDS
