@@ -28,6 +28,10 @@ SIGNALS = (
 """Names shared by `Observation` fields and the view's arrays: one array per scraped signal."""
 
 
+HIGHEST_HIT_RATIO = 0.95
+"""Above it the mean of cached tokens would follow noise in the few uncached ones."""
+
+
 class PoolView:
     """Endpoints and what is known of each, one array per signal; NaN is unknown.
 
@@ -118,6 +122,12 @@ class PoolView:
         """Derive the pool's figures after observations."""
         queries = float(np.nansum(self.prefix_queries))
         self.prefix_hit_ratio = float(np.nansum(self.prefix_hits)) / queries if queries else 0.0
+
+    @property
+    def mean_cached_tokens(self) -> float:
+        """Tokens that caches hold of an average prompt: its uncached rest is known."""
+        ratio = min(self.prefix_hit_ratio, HIGHEST_HIT_RATIO)
+        return self.mean_prefill_tokens * ratio / (1 - ratio)
 
     def add(self, uid: EndpointUid, requests: int, prefill: int, decode: int) -> None:
         """Move one endpoint's load by the given amounts; an endpoint that left is ignored."""

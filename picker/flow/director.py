@@ -91,7 +91,7 @@ class Director:
         slot = placement.pick.slots[0]
         chosen = view.endpoints[slot]
         rewritten = self._rewrite(request, parts)
-        cached = self._sent.cached_tokens(request, chosen.uid)
+        cached = self._cached_tokens(request, view, placement, chosen.uid)
         self._record(request, view, placement, cached)
         self._sent.record(request, chosen.uid)
         uncached = request.prompt_tokens - cached
@@ -115,6 +115,20 @@ class Director:
             if endpoint.id == endpoint_id:
                 return endpoint.uid
         return None
+
+    def _cached_tokens(
+        self, request: InferenceRequest, view: PoolView, placement: Placement, uid: EndpointUid
+    ) -> int:
+        """Return how much of the prompt the endpoint is expected to have cached.
+
+        What this replica sent there, and on the holder of the prefix at least what caches hold of
+        an average request: its peers sent theirs as well.
+        """
+        sent = self._sent.cached_tokens(request, uid)
+        if placement.narrowed_by is None:
+            return sent
+        shared = min(view.mean_cached_tokens, request.tokens_in(len(request.prefix)))
+        return max(sent, min(int(shared), request.prompt_tokens))
 
     def _read(self, parts: RequestParts) -> InferenceRequest:
         path = request_path(parts.headers)

@@ -64,18 +64,12 @@ class PrefixAffinityFilter:
         that are about the same in all replicas, so that they agree on the holder.
         """
         delays, rates = self._delay.seconds(view), self._delay.rates(view)
-        shared = min(_mean_cached_tokens(view), request.tokens_in(len(request.prefix)))
+        shared = min(view.mean_cached_tokens, request.tokens_in(len(request.prefix)))
         cached = max(shared, head_tokens)
         uncached = max(request.prompt_tokens - cached, 0)
         elsewhere = (delays + request.prompt_tokens / rates)[candidates].min()
         roomy: BoolArray = delays + uncached / rates <= self._bound * elsewhere
         return roomy
-
-
-def _mean_cached_tokens(view: PoolView) -> float:
-    """Return the tokens that caches hold of an average prompt: its uncached rest is known."""
-    ratio = min(view.prefix_hit_ratio, 0.95)
-    return view.mean_prefill_tokens * ratio / (1 - ratio)
 
 
 def rendezvous_weights(uids: UidArray, key: int) -> UidArray:

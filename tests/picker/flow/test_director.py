@@ -331,3 +331,17 @@ def test_endpoint_that_served_is_found_by_its_address() -> None:
     assert uid == bench.director.uid_of("[fd00::1]:8000")
     assert None is bench.director.uid_of("10.9.9.9:8000")
     assert None is bench.director.uid_of("")
+
+
+def test_a_holder_is_expected_to_have_what_caches_hold() -> None:
+    """Peers sent their prompts there too: the average share counts as cached on a prefix holder."""
+    bench = Bench()
+    bench.merge.view.mean_prefill_tokens, bench.merge.view.prefix_hit_ratio = 100.0, 0.75
+    body = b'{"model":"tiny","messages":[{"role":"user","content":"' + b"words " * 500 + b'"}]}'
+    placed = bench.director.place(
+        RequestParts(headers={":path": b"/v1/chat/completions"}, body=body)
+    )
+    (pick,) = bench.picks.last(1)
+    assert "prefix-affinity-filter" == pick["reason"]
+    assert 300 == pick["cached_tokens"]
+    placed.booking.release()
