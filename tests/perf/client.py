@@ -89,7 +89,7 @@ class Player(asyncio.Protocol):
         stream = self._open.get(event.stream_id)
         if stream is None:
             return
-        stream.replies += len(stream.reader.feed(event.data))
+        stream.replies += sum(1 for _ in stream.reader.feed(event.data))
         while stream.replies >= stream.script[stream.step].replies:
             stream.replies -= stream.script[stream.step].replies
             stream.step += 1
