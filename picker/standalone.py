@@ -4,6 +4,7 @@ The only module of picker that may import collector: what runs here would else b
 """
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -53,6 +54,10 @@ async def run(settings: PickerSettings, *, replicas: int, scrape: bool) -> None:
             listening = [await stack.enter_async_context(each.serve()) for each in pickers]
             if scrape:
                 await stack.enter_async_context(_collecting(settings, store, clock))
+            # What lives as long as the process need not be searched for cycles: 36 us of a 400 KB
+            # prompt.
+            gc.collect()
+            gc.freeze()
             print(ready_line(listening), flush=True)  # noqa: T201  the line that scripts wait for
             await stop.wait()
             async with asyncio.TaskGroup() as drains:

@@ -55,6 +55,8 @@ def chosen_headers(headers: pb.HeaderMap, names: frozenset[bytes]) -> dict[bytes
 
 def subset_hint(message: pb.ProcessingRequest) -> list[str] | None:
     """Return the subset that the gateway allows, None if it says nothing about one."""
+    if not message.HasField("metadata_context"):
+        return None
     filters = message.metadata_context.filter_metadata
     if SUBSET_NAMESPACE not in filters:
         return None

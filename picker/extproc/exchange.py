@@ -106,14 +106,6 @@ class ExtProcExchange:
         self._decided = False
         self._usage: UsageReader | None = None
         self._echo: codec.ResponseEcho | None = None
-        self._phases: dict[str, Callable[[pb.ProcessingRequest], list[bytes]]] = {
-            "request_headers": self._on_request_headers,
-            "request_body": self._on_request_body,
-            "request_trailers": self._on_request_trailers,
-            "response_headers": self._on_response_headers,
-            "response_body": self._on_response_body,
-            "response_trailers": self._on_response_trailers,
-        }
 
     def receive(self, message: bytes) -> list[bytes]:
         try:
@@ -126,7 +118,7 @@ class ExtProcExchange:
         if not self._decided:
             self._configure(request)
         try:
-            return self._phases[phase](request)
+            return _PHASES[phase](self, request)
         except (RequestError, Refused) as error:
             return [self._refuse(error)]
 
@@ -308,3 +300,14 @@ class ExtProcExchange:
         if self._booking is not None:
             self._booking.release()
             self._booking = None
+
+
+# A table of bound methods on each exchange would make every exchange a reference cycle.
+_PHASES: dict[str, Callable[[ExtProcExchange, pb.ProcessingRequest], list[bytes]]] = {
+    "request_headers": ExtProcExchange._on_request_headers,  # noqa: SLF001  of this module
+    "request_body": ExtProcExchange._on_request_body,  # noqa: SLF001
+    "request_trailers": ExtProcExchange._on_request_trailers,  # noqa: SLF001
+    "response_headers": ExtProcExchange._on_response_headers,  # noqa: SLF001
+    "response_body": ExtProcExchange._on_response_body,  # noqa: SLF001
+    "response_trailers": ExtProcExchange._on_response_trailers,  # noqa: SLF001
+}

@@ -159,7 +159,7 @@ class Director:
         self, request: InferenceRequest, view: PoolView, subset: Sequence[str] | None
     ) -> Placement:
         candidates = _candidates(view, subset)
-        if not candidates.any():
+        if not np.count_nonzero(candidates):
             raise no_endpoints("failed to find endpoint candidates for serving the request")
         placements = self._scheduler.schedule(request, view, candidates)
         if not placements:

@@ -16,6 +16,9 @@ from picker.scheduling.registry import Parameters, PluginType
 from state.model import BoolArray, UidArray
 from state.view import PoolView
 
+_SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
+_FACTOR_1, _FACTOR_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
 
 class PrefixAffinityParameters(Parameters, frozen=True):
     """Parameters of `prefix-affinity-filter`."""
@@ -48,10 +51,10 @@ class PrefixAffinityFilter:
         if not head:
             return candidates
         roomy = candidates & self._has_room(request, request.tokens_in(len(head)), view, candidates)
-        if not roomy.any():
+        if not np.count_nonzero(roomy):
             return candidates
-        holder = np.argmax(np.where(roomy, rendezvous_weights(view.uids, head[-1]), 0))
-        kept = np.zeros_like(candidates)
+        holder = (rendezvous_weights(view.uids, head[-1]) * roomy).argmax()
+        kept = np.zeros(candidates.size, np.bool_)
         kept[holder] = True
         return kept
 
@@ -67,7 +70,7 @@ class PrefixAffinityFilter:
         shared = min(view.mean_cached_tokens, request.tokens_in(len(request.prefix)))
         cached = max(shared, head_tokens)
         uncached = max(request.prompt_tokens - cached, 0)
-        elsewhere = (delays + request.prompt_tokens / rates)[candidates].min()
+        elsewhere = np.minimum.reduce((delays + request.prompt_tokens / rates)[candidates])
         roomy: BoolArray = delays + uncached / rates <= self._bound * elsewhere
         return roomy
 
@@ -78,9 +81,12 @@ def rendezvous_weights(uids: UidArray, key: int) -> UidArray:
     The finaliser of splitmix64 (Steele, Lea, Flood 2014): every input bit moves every output bit.
     """
     mixed = uids ^ np.uint64(key)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> _SHIFT_1
+    mixed *= _FACTOR_1
+    mixed ^= mixed >> _SHIFT_2
+    mixed *= _FACTOR_2
+    mixed ^= mixed >> _SHIFT_3
+    return mixed
 
 
 def _build(parameters: PrefixAffinityParameters, context: PluginContext) -> PrefixAffinityFilter:

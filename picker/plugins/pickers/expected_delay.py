@@ -58,7 +58,7 @@ class ExpectedDelayPicker:
         candidates: BoolArray,
         scores: FloatArray,
     ) -> Pick:
-        slots = np.flatnonzero(candidates)
+        slots = candidates.nonzero()[0]
         if slots.size == 1:
             return Pick(slots=(int(slots[0]),), reason="only-candidate")
         costs = self._costs(request, view, scores)[slots]
