@@ -1,8 +1,15 @@
 """From a `--state` value to a store: where mypy checks that backends fit the port."""
 
 from state.backends.memory.store import MemoryStore
-from state.backends.redis.connect import SENTINEL_SCHEMES, connect
+from state.backends.redis.connect import (
+    CLUSTER_SCHEMES,
+    FORMS,
+    SENTINEL_SCHEMES,
+    SERVER_SCHEMES,
+    connect,
+)
 from state.backends.redis.faults import redacted
+from state.backends.redis.keys import Keys
 from state.backends.redis.store import RedisStore
 from state.errors import InvalidStateUrl
 from state.ports import Store
@@ -10,24 +17,22 @@ from state.runtime.clock import Clock
 from state.settings import StateSettings
 
 MEMORY = "memory"
-REDIS_SCHEMES = ("redis://", "rediss://")
+REDIS_SCHEMES = SERVER_SCHEMES + SENTINEL_SCHEMES + CLUSTER_SCHEMES
 
 
 def open_store(url: str, *, pool: str, clock: Clock, settings: StateSettings) -> Store:
     """Return the store that the URL names, without any I/O; raises InvalidStateUrl."""
     if url == MEMORY:
         return MemoryStore(clock, lease_seconds=settings.lease_seconds)
-    if url.startswith(REDIS_SCHEMES + SENTINEL_SCHEMES):
+    if url.startswith(tuple(f"{scheme}://" for scheme in REDIS_SCHEMES)):
         return RedisStore(
-            connect(url),
+            connect(url, slot=Keys(pool).slot),
             pool=pool,
             clock=clock,
             url=redacted(url),
             lease_seconds=settings.lease_seconds,
         )
-    forms = [f"{scheme}host:port" for scheme in REDIS_SCHEMES]
-    forms += [f"{scheme}host:port,host:port/service" for scheme in SENTINEL_SCHEMES]
-    raise InvalidStateUrl(redacted(url), f"expected {MEMORY!r}, {', '.join(forms)}")
+    raise InvalidStateUrl(redacted(url), f"expected {MEMORY!r}, {', '.join(FORMS)}")
 
 
 async def check_store(store: Store) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from state.backends.memory.store import MemoryStore
 from state.backends.redis.connect import connect
+from state.backends.redis.keys import Keys
 from state.backends.redis.store import RedisStore
 from state.model import Gauge, Membership, Observation, ReplicaId, ShardId, Snapshot
 from state.ports import Lease, Store, StoreEvent
 from state.runtime.clock import ManualClock, SystemClock
 from tests.support import builders
+from tests.support.redis_groups import ClusterOfThree, Watched
 from tests.support.redis_server import RedisServer
 
 A, B = ReplicaId("a"), ReplicaId("b")
@@ -66,7 +68,7 @@ class RedisBackend:
 
     def connect(self) -> Store:
         return RedisStore(
-            connect(self._url),
+            connect(self._url, slot=Keys(self._pool).slot),
             pool=self._pool,
             clock=SystemClock(),
             lease_seconds=self.lease_seconds,
@@ -77,12 +79,17 @@ class RedisBackend:
         await asyncio.sleep(seconds)
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.integration)])
+SERVERS = ("redis_server", "redis_sentinel", "redis_cluster")
+
+
+@pytest.fixture(
+    params=["memory", *(pytest.param(each, marks=pytest.mark.integration) for each in SERVERS)]
+)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Return an empty backend of each kind."""
     if request.param == "memory":
         return MemoryBackend()
-    server: RedisServer = request.getfixturevalue("redis_server")
+    server: RedisServer | Watched | ClusterOfThree = request.getfixturevalue(request.param)
     return RedisBackend(server.url)
 
 

@@ -1,4 +1,4 @@
-"""A redis-server for tests: on a free port, nothing on disk, ended by its process id."""
+"""Redis servers for tests: on free ports, nothing on disk, ended by their process ids."""
 
 import contextlib
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 START_SECONDS = 10.0
+MISSING = "no redis-server on the PATH: install the redis-server package (7.0 or newer)"
 
 
 def free_port() -> int:
@@ -29,7 +30,7 @@ class RedisServer:
         """Choose a port; `arguments` are further ones of redis-server."""
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
-        self._folder = folder
+        self.folder = folder
         self._arguments = arguments
         self._configuration = configuration
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,20 +39,31 @@ class RedisServer:
         """Start and wait until it answers."""
         program = shutil.which("redis-server")
         if program is None:
-            pytest.skip("no redis-server on the PATH")
+            pytest.fail(MISSING, pytrace=False)
         command = [program, "--bind", "127.0.0.1", "--port", str(self.port)]
         if self._configuration is not None:
             command.insert(1, str(self._configuration))
         else:
             command += ["--save", "", "--appendonly", "no"]
-        command += ["--dir", str(self._folder), *self._arguments]
-        with (self._folder / "redis.log").open("ab") as log:
+        command += ["--dir", str(self.folder), *self._arguments]
+        with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + START_SECONDS
         while not self._answers():
-            assert self._process.poll() is None, (self._folder / "redis.log").read_text()
+            assert self._process.poll() is None, (self.folder / "redis.log").read_text()
             assert time.monotonic() < end, "redis-server does not answer"
             time.sleep(0.02)
+
+    def command(self, *arguments: str | int) -> str:
+        """Send one command and return its reply in the form that is readable."""
+        words = [str(each).encode() for each in arguments]
+        request = b"*%d\r\n" % len(words)
+        request += b"".join(b"$%d\r\n%s\r\n" % (len(each), each) for each in words)
+        with socket.create_connection(("127.0.0.1", self.port), 5) as s:
+            s.sendall(request)
+            reply = s.recv(65536).decode()
+        assert not reply.startswith("-"), f"{arguments}: {reply}"
+        return reply
 
     def pause(self) -> None:
         """Hang it: connections stay, answers stop."""
@@ -86,6 +98,8 @@ class RedisServer:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Share one server; whoever uses it takes a pool of its own."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

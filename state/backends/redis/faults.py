@@ -1,12 +1,13 @@
 """What errors of the Redis client mean: silence, or a configuration that can never work."""
 
+import re
 import ssl
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from redis.exceptions import (
     AuthenticationError,
     InvalidResponse,
+    MovedError,
     NoPermissionError,
     RedisError,
     ResponseError,
@@ -20,12 +21,18 @@ SILENCE = (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError)
 FAULTS = (RedisError, OSError, TimeoutError, TypeError, ValueError)
 """All that a call raises; the last two stand for replies of a shape that no Redis gives."""
 
-_ACL = "give the user +@connection +@scripting +@pubsub +@read +@write +time ~mm:* &mm:*"
+_ACL = (
+    "give the user +@connection +@scripting +@pubsub +@read +@write +time +cluster|slots ~mm:*"
+    " &mm:*, and one of Sentinels +@connection +sentinel|get-master-addr-by-name"
+)
 _FIXES = {
     "WRONGTYPE": "another application uses this pool's keys: choose another --pool or database",
     "NOPERM": _ACL,
     "The user executing the script can't": _ACL,
-    "unknown command": "use a server that offers scripts and pub/sub, Redis 7.0 or newer",
+    "unknown command": "use a server that offers scripts and sharded pub/sub, Redis 7.0 or newer; a"
+    " Sentinel is redis+sentinel://host:port/service",
+    "watches no service": "name the service that the Sentinels watch: redis+sentinel://host/service",
+    "cluster support disabled": "this server is no Cluster: redis://host:port",
     "NOAUTH": "give user and password in the URL: redis://user:password@host:port",
     "DB index": "name a database that exists: redis://host:port/0",
 }
@@ -46,16 +53,14 @@ def misconfiguration(error: BaseException) -> tuple[str, str] | None:
 
 
 def redacted(url: str) -> str:
-    """Return the URL without its password."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        password = None
-    head, at, tail = url.rpartition("@")
-    if not at or not password:
+    """Return the URL without its passwords, even if they were not percent-encoded."""
+    url = re.sub(r"(?i)(password=)[^&#]*", r"\1***", url)
+    scheme, separator, rest = url.partition("://")
+    login, at, hosts = rest.rpartition("@")
+    user, colon, password = login.partition(":")
+    if not password:
         return url
-    scheme, separator, user = head.partition("://")
-    return f"{scheme}{separator}{user.partition(':')[0]}:***@{tail}"
+    return f"{scheme}{separator}{user}{colon}***{at}{hosts}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -78,6 +83,8 @@ def _fix(error: BaseException) -> str | None:
         return "check the paths of the certificate files in the URL"
     if isinstance(error, InvalidResponse) or "Protocol error" in text or "Protocol Error" in text:
         return "this port does not speak Redis: check host and port"
+    if isinstance(error, MovedError):
+        return "this server is part of a Cluster: redis+cluster://host:port"
     if isinstance(error, ResponseError):
         return next((fix for sign, fix in _FIXES.items() if sign in text), None)
     return None

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MovedError
 
 from state.backends.redis.faults import FAULTS, reason
 from state.backends.redis.wire import decode_event
@@ -26,13 +28,13 @@ class Feed:
 
     def __init__(
         self,
-        subscription: Callable[[], Any],
+        client: Any,
         bus: str,
         read: Callable[[], Awaitable[Contents]],
         skip: Callable[[WireError], None],
     ) -> None:
-        """`subscription` makes an unconnected redis.asyncio PubSub."""
-        self._subscription = subscription
+        """Share a redis.asyncio client; `read` returns what is caught up with after a loss."""
+        self._client = client
         self._bus = bus
         self._read = read
         self._skip = skip
@@ -42,14 +44,13 @@ class Feed:
 
     async def open(self) -> None:
         """Subscribe, confirmed by the server. Raises one of FAULTS."""
-        self._pubsub = self._subscription()
-        self._asked = False
         async with asyncio.timeout(SUBSCRIBE_SECONDS):
-            await self._pubsub.subscribe(self._bus)
-            while True:
-                message = await self._pubsub.get_message(timeout=SUBSCRIBE_SECONDS)
-                if message is not None and message["type"] == "subscribe":
-                    return
+            try:
+                await self._subscribe()
+            except MovedError:
+                await self.close()
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+                await self._subscribe()
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -73,13 +74,24 @@ class Feed:
             if event is not None:
                 return event
 
+    async def _subscribe(self) -> None:
+        self._pubsub = self._client.pubsub()
+        self._asked = False
+        await self._pubsub.ssubscribe(self._bus)
+        while True:
+            message = await self._pubsub.get_message(timeout=SUBSCRIBE_SECONDS)
+            if message is not None and message["type"] == "ssubscribe":
+                return
+
     async def _next(self) -> StoreEvent | None:
         message = await self._pubsub.get_message(timeout=SILENCE_SECONDS)
         if message is None:
             await self._on_silence()
             return None
         self._asked = False
-        if message["type"] != "message":
+        if message["type"] == "sunsubscribe":
+            raise RedisConnectionError("the channel moved to another node")
+        if message["type"] != "smessage":
             return None
         try:
             return decode_event(message["data"])
@@ -90,9 +102,17 @@ class Feed:
     async def _on_silence(self) -> None:
         if self._asked:
             raise TimeoutError("no sign of life")
+        if self._is_elsewhere():
+            raise RedisConnectionError("the others speak to another server")
         self._asked = True
         async with asyncio.timeout(SILENCE_SECONDS):
             await self._pubsub.ping()
+
+    def _is_elsewhere(self) -> bool:
+        """Whether calls go to another server by now; a former master may live on cut off."""
+        address = getattr(self._client.connection_pool, "master_address", None)
+        connection = self._pubsub.connection
+        return address is not None and address != (connection.host, connection.port)
 
     async def _heal(self) -> None:
         """Subscribe again, then read, so that nothing falls between."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from redis.crc import key_slot
+
 from state.model import ReplicaId, ShardId
 
 
@@ -19,11 +21,39 @@ class Keys:
         self.gauge_orders = f"{prefix}gv"
         self.fences = f"{prefix}fence"
         self.snapshot_orders = f"{prefix}sv"
+        self.reserved = f"{prefix}load"
+        self.ledgers = f"{prefix}led"
         self.bus = f"{prefix}bus"
+
+    @property
+    def slot(self) -> int:
+        """Where a Cluster keeps them."""
+        return int(key_slot(self.prefix.encode()))
+
+    @property
+    def types(self) -> dict[str, str]:
+        """What the keys of fixed names hold, unless another application took them."""
+        hashes = (
+            self.incarnations,
+            self.gauge_orders,
+            self.fences,
+            self.snapshot_orders,
+            self.reserved,
+        )
+        fixed = {self.epoch: "string", self.live: "zset", self.ledgers: "set"}
+        return fixed | dict.fromkeys(hashes, "hash")
 
     def gauge(self, replica: ReplicaId) -> str:
         """Return the key of a replica's gauge."""
         return f"{self.prefix}g:{replica}"
+
+    def ledger(self, name: str) -> str:
+        """Return the key of what an incarnation has reserved."""
+        return f"{self.prefix}led:{name}"
+
+    def released(self, name: str) -> str:
+        """Return the key of what an incarnation released before it was reserved."""
+        return f"{self.prefix}rel:{name}"
 
     def snapshot(self, shard: ShardId) -> str:
         """Return the key of a shard's snapshot."""

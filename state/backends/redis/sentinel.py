@@ -1,94 +1,50 @@
-"""A client that asks Sentinels where the master is, each for a short time only."""
+"""A master that Sentinels watch: who it is, is asked of them at every new connection."""
 
-import asyncio
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.asyncio import Redis
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.exceptions import ResponseError
 
-from state.backends.redis.faults import SILENCE
+from state.backends.redis.directory import (
+    Address,
+    DirectedClient,
+    Directory,
+    directed_client,
+    parse_hosts,
+    text,
+    tls_options,
+)
 
-SENTINEL_SECONDS = 0.12
-"""For one Sentinel to answer, so that several can be asked within the store's deadline."""
-SENTINEL_PORT = 26379
+PORT = 26379
 FORM = "redis+sentinel://user:password@host:port,host:port/service?db=0&sentinel_password=…"
 
 
-class Sentinels(Sentinel):
-    """Asks one after the other; who answered is asked first the next time."""
-
-    async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Return the master's address; raises MasterNotFoundError."""
-        for sentinel in tuple(self.sentinels):
-            try:
-                async with asyncio.timeout(SENTINEL_SECONDS):
-                    found = await sentinel.sentinel_get_master_addr_by_name(
-                        service_name, return_responses=True
-                    )
-            except SILENCE:
-                continue
-            if found:
-                self.sentinels.remove(sentinel)
-                self.sentinels.insert(0, sentinel)
-                return _address(found)
-        raise MasterNotFoundError(f"no Sentinel knows a master of {service_name!r}")
-
-    async def aclose(self) -> None:
-        """Let go of the connections to the Sentinels."""
-        for sentinel in self.sentinels:
-            await sentinel.aclose()
-
-
-class SentinelClient(Redis):
-    """A client of the current master; closing it closes the Sentinels' connections too."""
-
-    sentinels: Sentinels
-
-    async def aclose(
-        self,
-        close_connection_pool: bool | None = None,  # noqa: FBT001  redis-py's shape
-    ) -> None:
-        await super().aclose(close_connection_pool)
-        await self.sentinels.aclose()
-
-
-def connect_sentinel(url: str, options: dict[str, Any]) -> SentinelClient:
+def connect_sentinel(url: str, options: Mapping[str, Any]) -> DirectedClient:
     """Return a client from a `redis+sentinel://` or `rediss+sentinel://` URL.
 
     Raises ValueError for a URL of another form.
     """
-    parts = urlsplit(url)
-    login, _, hosts = parts.netloc.rpartition("@")
-    service = parts.path.strip("/")
-    if not service or not hosts:
-        raise ValueError(f"expected {FORM}")
-    user, _, password = login.partition(":")
-    query = dict(parse_qsl(parts.query))
-    sentinel_options = options | {"password": query.pop("sentinel_password", None)}
-    sentinel_options["username"] = query.pop("sentinel_username", None)
-    options = options | {"username": unquote(user) or None, "password": unquote(password) or None}
-    options |= {"db": int(query.pop("db", "0")), "ssl": parts.scheme == "rediss+sentinel", **query}
-    sentinels = Sentinels(  # type: ignore[no-untyped-call]
-        [_host(each) for each in hosts.split(",")], sentinel_kwargs=sentinel_options
-    )
-    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-        unquote(service), sentinels, is_master=True, **options
-    )
-    client = SentinelClient(connection_pool=pool)
-    client.auto_close_connection_pool = True
-    client.sentinels = sentinels
-    return client
+    parts = parse_hosts(url, default_port=PORT, form=FORM)
+    if not parts.path:
+        raise ValueError(f"no service, expected {FORM}")
+    query = dict(parts.query)
+    login = {name: query.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    tls = {"ssl": True, **tls_options(parts)} if parts.tls else {}
+    hosts = [Redis(host=h, port=p, **{**options, **login, **tls}) for h, p in parts.hosts]
+    directory = Directory(hosts, _asking(parts.path), wanted=f"a master of {parts.path!r}")
+    server: dict[str, Any] = {**options, **query, "db": int(query.get("db", "0"))}
+    return directed_client(parts, directory, server)
 
 
-def _host(text: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError(f"no host in {text!r}, expected {FORM}")
-    return parts.hostname, parts.port or SENTINEL_PORT
+def _asking(service: str) -> Any:
+    async def ask(sentinel: Redis) -> Address | None:
+        reply = await sentinel.execute_command(  # type: ignore[no-untyped-call]
+            "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service
+        )
+        match reply:
+            case [host, port]:
+                return text(host), int(port)
+        raise ResponseError(f"this Sentinel watches no service {service!r}")
 
-
-def _address(reply: Any) -> tuple[str, int]:
-    """Return host and port from a Sentinel's reply."""
-    host, port = reply[0] if isinstance(reply[0], list | tuple) else reply
-    return (host.decode() if isinstance(host, bytes) else str(host)), int(port)
+    return ask

@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import structlog
+from redis.exceptions import ResponseError
 
 from state.backends.redis import wire
 from state.backends.redis.breaker import Breaker
-from state.backends.redis.faults import FAULTS, SILENCE, misconfiguration, reason
+from state.backends.redis.calls import Calls
+from state.backends.redis.faults import FAULTS, misconfiguration, reason
 from state.backends.redis.feed import Feed
 from state.backends.redis.keys import Keys
-from state.backends.redis.scripts import Argument, evaluate
+from state.backends.redis.scripts import evaluate
 from state.errors import StoreMisconfigured, StoreUnavailable, WireError
 from state.model import Gauge, Membership, ReplicaId, ShardId, Snapshot
 from state.ports import Contents, Lease, StoreEvent
@@ -41,13 +43,17 @@ class RedisStore:
         url: str = "redis",
         lease_seconds: float = 1.5,
         shard_lease_seconds: float = 2.0,
+        deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """Take over a redis.asyncio client; `url` is what messages call it, without a password."""
         self.skipped = 0
         """Blobs that were no messages of ours."""
         self._client = client
         self._keys = Keys(pool)
-        self._breaker = Breaker(clock)
+        self._clock = clock
+        self._deadline_seconds = deadline_seconds
+        self._calls = Calls(client, Breaker(clock), deadline_seconds=deadline_seconds)
+        self._run = self._calls.run
         self._url = url
         self._lease_ms = round(lease_seconds * 1000)
         self._shard_lease_ms = round(shard_lease_seconds * 1000)
@@ -56,12 +62,10 @@ class RedisStore:
     async def check(self) -> None:
         """Try what will be needed. Raises StoreMisconfigured, or StoreUnavailable on silence."""
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            async with asyncio.timeout(self._deadline_seconds):
                 await self._client.ping()
-                await self._script("list", [self._keys.live, self._keys.snapshot_orders])
-                for key in (self._keys.incarnations, self._keys.gauge_orders, self._keys.fences):
-                    await self._client.hlen(key)
-                await self._client.strlen(self._keys.epoch)
+                await evaluate(self._client, "list", self._list_keys, self._keys.bus)
+                await self._check_types()
             feed = self._feed()
             try:
                 await feed.open()
@@ -72,6 +76,12 @@ class RedisStore:
             if found is not None:
                 raise StoreMisconfigured(self._url, *found) from error
             raise StoreUnavailable(reason(error)) from error
+
+    async def _check_types(self) -> None:
+        for key, expected in self._keys.types.items():
+            found = (await self._client.type(key)).decode()
+            if found not in {expected, "none"}:
+                raise ResponseError(f"WRONGTYPE {key} is a {found}, expected a {expected}")
 
     async def join(self, replica: ReplicaId) -> Membership:
         keys = self._keys
@@ -91,7 +101,7 @@ class RedisStore:
     async def renew(self, membership: Membership) -> frozenset[ReplicaId] | None:
         live = await self._run(
             "renew",
-            [self._keys.incarnations, self._keys.live],
+            [self._keys.incarnations, self._keys.live, self._keys.gauge_orders],
             membership.replica,
             membership.incarnation,
             self._lease_ms,
@@ -124,11 +134,10 @@ class RedisStore:
         )
 
     async def read(self) -> Contents:
-        names = [self._keys.live, self._keys.snapshot_orders]
-        live, shards = await self._run("list", names, self._keys.bus)
+        live, shards = await self._run("list", self._list_keys, self._keys.bus)
         replicas = _replicas(live)
-        snapshots = [ShardId(each.decode()) for each in shards]
-        blobs = await self._get(
+        snapshots = [ShardId(each) for each in _names(shards)]
+        blobs = await self._calls.get(
             [*self._keys.gauges(replicas), *self._keys.snapshots(snapshots)],
         )
         return Contents(
@@ -169,11 +178,8 @@ class RedisStore:
     async def events(self) -> AsyncIterator[AsyncIterator[StoreEvent]]:
         feed = self._feed()
         try:
-            try:
-                with self._breaker.call(*SILENCE):
-                    await feed.open()
-            except FAULTS as error:
-                raise StoreUnavailable(reason(error)) from error
+            with self._calls.answered(self._keys.bus):
+                await feed.open()
             yield feed
         finally:
             await feed.close()
@@ -182,34 +188,16 @@ class RedisStore:
         await self._client.aclose()
 
     def _feed(self) -> Feed:
-        return Feed(self._client.pubsub, self._keys.bus, self.read, self._skip)
+        return Feed(self._client, self._keys.bus, self.read, self._skip)
 
     def _member_keys(self, replica: ReplicaId) -> list[str]:
         keys = self._keys
         return [keys.incarnations, keys.live, keys.gauge(replica), keys.gauge_orders]
 
-    async def _run(self, name: str, keys: list[str], *arguments: Argument) -> Any:
-        """Run a script within the deadline. Raises StoreUnavailable."""
-        try:
-            with self._breaker.call(*SILENCE):
-                async with asyncio.timeout(DEADLINE_SECONDS):
-                    return await evaluate(self._client, name, keys, *arguments)
-        except FAULTS as error:
-            raise StoreUnavailable(reason(error)) from error
-
-    async def _script(self, name: str, keys: list[str]) -> Any:
-        return await evaluate(self._client, name, keys, self._keys.bus)
-
-    async def _get(self, names: list[str]) -> list[bytes | None]:
-        if not names:
-            return []
-        try:
-            with self._breaker.call(*SILENCE):
-                async with asyncio.timeout(DEADLINE_SECONDS):
-                    blobs: list[bytes | None] = await self._client.mget(names)
-                    return blobs
-        except FAULTS as error:
-            raise StoreUnavailable(reason(error)) from error
+    @property
+    def _list_keys(self) -> list[str]:
+        keys = self._keys
+        return [keys.incarnations, keys.live, keys.gauge_orders, keys.snapshot_orders]
 
     def _decoded(
         self, blobs: Sequence[bytes | None], decode: Callable[[bytes], _Read]
@@ -235,4 +223,9 @@ def _claim(lease: Lease) -> str:
 
 
 def _replicas(names: Sequence[bytes]) -> list[ReplicaId]:
-    return [ReplicaId(each.decode()) for each in names]
+    return [ReplicaId(each) for each in _names(names)]
+
+
+def _names(names: Sequence[bytes]) -> list[str]:
+    """Return names as text; what others wrote into our keys may be anything."""
+    return [each.decode(errors="replace") for each in names]

@@ -1,7 +1,5 @@
 -- KEYS incarnations, live, gauge, gauge orders; ARGV replica, incarnation, seq, lease ms, blob, bus
-local now = now_ms()
-local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]))
-if not ends or ends <= now or redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+if not is_member(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then
   return 0
 end
 local last = tonumber(redis.call('HGET', KEYS[4], ARGV[1]))
@@ -10,6 +8,6 @@ if last and last >= tonumber(ARGV[3]) then
 end
 redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[4])
 redis.call('HSET', KEYS[4], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[2], text(now + ARGV[4]), ARGV[1])
-redis.call('PUBLISH', ARGV[6], ARGV[5])
+redis.call('ZADD', KEYS[2], text(now_ms() + ARGV[4]), ARGV[1])
+redis.call('SPUBLISH', ARGV[6], ARGV[5])
 return 1

@@ -13,5 +13,5 @@ if last then
 end
 redis.call('SET', KEYS[2], ARGV[6], 'PX', ARGV[5])
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3] .. ':' .. ARGV[4])
-redis.call('PUBLISH', ARGV[7], ARGV[6])
+redis.call('SPUBLISH', ARGV[7], ARGV[6])
 return 1

@@ -1,11 +1,7 @@
--- KEYS incarnations, live; ARGV replica, incarnation, lease ms, bus
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
-  return false
-end
+-- KEYS incarnations, live, gauge orders; ARGV replica, incarnation, lease ms, bus
 local now = now_ms()
-reap(KEYS[2], ARGV[4], now)
-local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]))
-if not ends or ends <= now then
+end_expired(KEYS[2], KEYS[1], KEYS[3], ARGV[4], now)
+if not is_member(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then
   return false
 end
 redis.call('ZADD', KEYS[2], text(now + ARGV[3]), ARGV[1])

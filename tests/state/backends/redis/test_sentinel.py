@@ -5,69 +5,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from redis.asyncio import Redis
 
 from state.backends.redis.connect import connect
 from state.backends.redis.store import RedisStore
-from state.errors import InvalidStateUrl, StoreUnavailable
+from state.errors import InvalidStateUrl, StoreMisconfigured, StoreUnavailable
 from state.model import Membership, ReplicaId
 from state.runtime.clock import SystemClock
+from tests.support.redis_groups import Watched, running
 from tests.support.redis_server import RedisServer, free_port
 
 A = ReplicaId("a")
 
-CONFIGURATION = """
-sentinel monitor mm 127.0.0.1 {port} 1
-sentinel down-after-milliseconds mm 300
-sentinel failover-timeout mm 2000
-"""
-
-
-@pytest.fixture
-def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Start a master."""
-    server = RedisServer(tmp_path_factory.mktemp("master"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def replica(master: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Start a copy of the master."""
-    copies = ("--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0")
-    server = RedisServer(tmp_path_factory.mktemp("replica"), *copies)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def sentinel(
-    master: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisServer]:
-    """Start a Sentinel that watches the master."""
-    folder = tmp_path_factory.mktemp("sentinel")
-    configuration = folder / "sentinel.conf"
-    configuration.write_text(CONFIGURATION.format(port=master.port))
-    server = RedisServer(folder, "--sentinel", configuration=configuration)
-    server.start()
-    yield server
-    server.kill()
-
 
 def open_store(url: str) -> RedisStore:
-    return RedisStore(connect(url), pool="p", clock=SystemClock(), url=url)
-
-
-async def replica_is_known(sentinel: RedisServer) -> None:
-    """Wait until the Sentinel could fail over."""
-    async with Redis.from_url(sentinel.url, protocol=2) as client, asyncio.timeout(15):
-        while True:
-            known = await client.sentinel_slaves("mm")
-            if any(each.get("master-link-status") == "ok" for each in known):
-                return
-            await asyncio.sleep(0.05)
+    return RedisStore(connect(url, slot=0), pool="p", clock=SystemClock(), url=url)
 
 
 async def join(store: RedisStore) -> Membership:
@@ -79,21 +30,25 @@ async def join(store: RedisStore) -> Membership:
             await asyncio.sleep(0.05)
 
 
+@pytest.fixture
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Start servers that the test may harm."""
+    group = Watched(tmp_path_factory.mktemp("watched"))
+    with running(group):
+        yield group
+
+
 @pytest.mark.integration
 @pytest.mark.timeout(40)
-async def test_failover_is_followed(
-    master: RedisServer, replica: RedisServer, sentinel: RedisServer
-) -> None:
+async def test_failover_is_followed(watched: Watched) -> None:
     """By calls and by the subscription; a Sentinel that is down is passed over."""
-    assert replica.port != master.port
-    await replica_is_known(sentinel)
-    sentinels = f"127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}"
-    store = open_store(f"redis+sentinel://{sentinels}/mm?db=0")
+    await asyncio.to_thread(watched.wait_for_copy)
+    store = open_store(watched.url)
     await store.check()
     before = await join(store)
     async with store.events() as events:
         event = asyncio.gather(anext(events))
-        master.kill()
+        watched.master.kill()
         after = await join(store)
         assert before.incarnation < after.incarnation
         async with asyncio.timeout(10):
@@ -104,10 +59,50 @@ async def test_failover_is_followed(
     await store.close()
 
 
+@pytest.mark.integration
+@pytest.mark.timeout(40)
+async def test_failover_to_an_empty_copy_fences(watched: Watched) -> None:
+    """What was never copied is lost: the epoch differs, tokens still grow."""
+    await asyncio.to_thread(watched.wait_for_copy)
+    store = open_store(watched.url)
+    before = await join(store)
+    watched.master.kill()
+    await asyncio.to_thread(watched.copy.command, "REPLICAOF", "NO", "ONE")
+    await asyncio.to_thread(watched.copy.command, "FLUSHALL")
+    async with asyncio.timeout(15):
+        while True:
+            with suppress(StoreUnavailable):
+                assert None is await store.renew(before)
+                break
+            await asyncio.sleep(0.05)
+    after = await join(store)
+    assert before.epoch != after.epoch
+    assert before.incarnation < after.incarnation
+    await store.close()
+
+
 async def test_silent_sentinels_are_unavailable() -> None:
     """They may come up later."""
     store = open_store(f"redis+sentinel://127.0.0.1:{free_port()}/mm")
-    with pytest.raises(StoreUnavailable, match="no Sentinel knows"):
+    with pytest.raises(StoreUnavailable, match="no host knows a master of 'mm'"):
+        await store.check()
+    await store.close()
+
+
+@pytest.mark.integration
+async def test_unknown_service_is_named(watched: Watched) -> None:
+    """The Sentinels answer, and would for ever."""
+    store = open_store(watched.url + "x")
+    with pytest.raises(StoreMisconfigured, match="watches no service 'mmx'"):
+        await store.check()
+    await store.close()
+
+
+@pytest.mark.integration
+async def test_server_that_is_no_sentinel_is_named(redis_server: RedisServer) -> None:
+    """Ports are easily mistaken."""
+    store = open_store(f"redis+sentinel://127.0.0.1:{redis_server.port}/mm")
+    with pytest.raises(StoreMisconfigured, match="unknown command"):
         await store.check()
     await store.close()
 
@@ -126,4 +121,4 @@ async def test_silent_sentinels_are_unavailable() -> None:
 def test_unusable_url_is_named(url: str, said: str) -> None:
     """With the form that is expected."""
     with pytest.raises(InvalidStateUrl, match=said):
-        connect(url)
+        connect(url, slot=0)

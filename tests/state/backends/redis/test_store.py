@@ -26,7 +26,7 @@ A, B = ReplicaId("a"), ReplicaId("b")
 
 def open_store(url: str, pool: str = "p", *, lease_seconds: float = 30.0) -> RedisStore:
     return RedisStore(
-        connect(url), pool=pool, clock=SystemClock(), url=url, lease_seconds=lease_seconds
+        connect(url, slot=0), pool=pool, clock=SystemClock(), url=url, lease_seconds=lease_seconds
     )
 
 
@@ -274,7 +274,7 @@ async def test_garbage_is_skipped_and_counted(
         await beside.set(keys.gauge(A), b"\xc1garbage")
         assert [B] == [each.replica for each in (await store.read()).gauges]
         assert 1 == store.skipped
-        await beside.publish(keys.bus, b"garbage")
+        await command(beside, "SPUBLISH", keys.bus, "garbage")
         await store.publish_gauge(gauge(membership, 1))
         assert (membership.incarnation, 1) == await next_event(events)
         assert 2 == store.skipped
