@@ -8,6 +8,7 @@ import grpc
 import ngh2
 import pytest
 
+from picker.extproc.aio import AioServer
 from picker.extproc.connection import WRITE_BYTES, H2Connection
 from picker.extproc.h2 import H2Server
 from picker.extproc.ports import StreamEnd
@@ -122,7 +123,12 @@ async def test_gzip_that_inflates_too_far_is_refused_by_both() -> None:
 
 @pytest.mark.parametrize(
     "damaged",
-    [b"no gzip", gzip.compress(b"abc")[:-3], gzip.compress(b"abc") + b"more", b""],
+    [
+        b"no gzip",
+        gzip.compress(b"abc", mtime=0)[:-3],
+        gzip.compress(b"abc", mtime=0) + b"more",
+        b"",
+    ],
     ids=["other", "cut off", "followed by more", "empty"],
 )
 async def test_damaged_gzip_is_internal(h2: Served, damaged: bytes) -> None:
@@ -378,6 +384,53 @@ async def test_a_stream_that_grants_no_window_may_not_send_for_ever(h2: Served) 
         await client.flush()
         await client.until(lambda: len(client.answers[stuck].messages) == 1_000)
     await h2.settled()
+
+
+async def test_a_grpcio_stream_that_is_not_read_is_not_read_from() -> None:
+    """The same over grpc.aio: its reader waits until replies are taken."""
+    async with (
+        served("grpcio", limits=SMALL) as transport,
+        transport.raw(settings=NO_WINDOW) as client,
+    ):
+        client.http2.set_local_window_size(LARGEST_WINDOW)
+        stuck = client.call()
+        client.http2.send_data(stuck, grpc_message(b"a" * 10_000) * 1_000)
+        await client.flush()
+        await transport.scripts.opened()
+        assert isinstance(transport.server, AioServer)
+        (stream,) = transport.server._streams
+        while stream._room.is_set():
+            await client.ping()
+        for _ in range(20):
+            await client.ping()
+        assert stream._unsent_bytes <= SMALL.max_unsent_stream_bytes + 10_000
+        assert client.http2.queued_body_size(stuck) > 0
+        client.http2.set_local_window_size(LARGEST_WINDOW, stream_id=stuck)
+        await client.flush()
+        await client.until(lambda: len(client.answers[stuck].messages) == 1_000)
+        client.http2.end_stream(stuck)
+        assert 0 == (await client.answer(stuck)).status
+        assert [StreamEnd.COMPLETED] == await transport.settled()
+
+
+@pytest.mark.parametrize("size", [999, 65_536])
+async def test_messages_longer_than_windows_come_in_frames_of_any_size(size: int) -> None:
+    """Credit is given for what has come, so that the rest can come."""
+    data = grpc_message(b"a" * (20 << 20))
+    async with served("h2") as transport, transport.raw(settings=LARGE_WINDOW) as client:
+        client.http2.set_local_window_size(LARGEST_WINDOW)
+        ids = [client.call(b"first") for _ in range(3)]
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
+            for stream_id in ids:
+                client.http2.send_data(stream_id, piece)
+                await client.flush()
+                await client.until(lambda: client.http2.queued_body_size() < 2 << 20)
+        for stream_id in ids:
+            client.http2.end_stream(stream_id)
+            answer = await client.answer(stream_id)
+            assert [5, 20 << 20] == [len(message) for message in answer.messages]
+        assert [StreamEnd.COMPLETED] * 3 == await transport.settled()
 
 
 async def test_a_connection_that_grants_no_window_may_not_send_for_ever(h2: Served) -> None:
