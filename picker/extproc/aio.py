@@ -19,6 +19,7 @@ from picker.extproc.ports import Exchange, ExchangeFactory, StreamEnd, StreamFai
 from picker.extproc.server import GrpcStatus, TransportLimits, Unary
 from picker.extproc.sockets import bound_socket
 from picker.extproc.tls import TlsFiles, server_credentials
+from picker.extproc.windows import STREAM_WINDOW_BYTES
 from state.runtime.address import Address
 
 STATUSES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -256,6 +257,9 @@ def _options(limits: TransportLimits, *, shared_port: bool) -> list[tuple[str, i
         ("grpc.max_concurrent_streams", limits.max_streams),
         ("grpc.max_metadata_size", limits.max_header_bytes),
         ("grpc.absolute_max_metadata_size", limits.max_header_bytes),
+        # Fixed windows, as with h2: those that follow the link's speed may grow by many megabytes.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
         # A host that vanished says nothing: its streams must not be counted as load for hours.
         ("grpc.keepalive_time_ms", 15_000),
         ("grpc.keepalive_timeout_ms", 15_000),
