@@ -6,8 +6,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("picker", "collector", "state", "chaos")
-ASPECTS = {Path("picker/extproc"): "test_transport"}
-"""Suites over several modules at once (h2.py and aio.py), one file per aspect."""
+ASPECTS = {Path("picker/extproc"): ("test_transport", "test_session_")}
+"""Beginnings of suites that have one file per aspect: both servers, and an HTTP/2 session."""
 
 
 def mirrored() -> list[Path]:
