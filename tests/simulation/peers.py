@@ -159,7 +159,7 @@ class CounterPool(Pool):
     def __init__(self, world: World) -> None:
         cell = world.cell
         # A count of requests stands for their mean work.
-        weight = cell.delay.model_copy(update={"decode_weight_tokens": cell.mix.fresh_tokens})
+        weight = cell.delay.model_copy(update={"decode_weight_tokens": cell.mix.uncached_tokens})
         super().__init__(world, profiles.argmin(cell), pickers=cell.replicas, delay=weight)
         self.counts = np.zeros(cell.endpoints, np.int64)
 

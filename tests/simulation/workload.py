@@ -34,17 +34,23 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     """Mean time between two turns of a session."""
     burst: int = 1
     """Requests that arrive at the same moment."""
+    reach: float = 0.9
+    """Share of repeated prompt tokens that caches hold under a good placement: only used to say
+    what a load is."""
 
     @property
-    def fresh_tokens(self) -> float:
-        """Mean prompt tokens that no cache can hold."""
-        answers = _mean(self.output_tokens) * (self.turns - 1) / self.turns
-        short = _mean(self.user_tokens) + answers
+    def uncached_tokens(self) -> float:
+        """Mean prompt tokens that have to be computed under a good placement."""
+        said = _mean(self.user_tokens) + _mean(self.output_tokens)
+        fresh = _mean(self.user_tokens) + _mean(self.output_tokens) * (1 - 1 / self.turns)
+        system = self.system_tokens if self.system_prompts else 0
+        repeated = system + said * (self.turns - 1) / 2 - (fresh - _mean(self.user_tokens))
+        short = fresh + (1 - self.reach) * repeated
         return self.long_share * self.long_tokens + (1 - self.long_share) * short
 
     def work_seconds(self, spec: EngineSpec) -> float:
-        """Work of one request on an engine of speed 1, if all that may be cached is."""
-        prefill = self.fresh_tokens / spec.prefill_tokens_per_second
+        """Work of one request on an engine of speed 1, under a good placement."""
+        prefill = self.uncached_tokens / spec.prefill_tokens_per_second
         return prefill + _mean(self.output_tokens) * spec.step_seconds_per_sequence
 
 
