@@ -12,7 +12,7 @@ from state.backends.redis.faults import redacted
 from state.backends.redis.keys import Keys
 from state.backends.redis.store import RedisStore
 from state.errors import InvalidStateUrl
-from state.ports import Store
+from state.ports import Reserver, Store
 from state.runtime.clock import Clock
 from state.settings import StateSettings
 
@@ -33,6 +33,15 @@ def open_store(url: str, *, pool: str, clock: Clock, settings: StateSettings) ->
             lease_seconds=settings.lease_seconds,
         )
     raise InvalidStateUrl(redacted(url), f"expected {MEMORY!r}, {', '.join(FORMS)}")
+
+
+def open_reserver(store: Store) -> Reserver:
+    """Return what books in that store, on its connections; raises TypeError for a foreign one."""
+    if isinstance(store, MemoryStore):
+        return store.reserver
+    if isinstance(store, RedisStore):
+        return store.reserver()
+    raise TypeError(f"{type(store).__name__} takes no reservations")
 
 
 async def check_store(store: Store) -> None:

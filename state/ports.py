@@ -1,12 +1,13 @@
 """What the core asks of a store and of discovery. Backends fit without inheriting."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from enum import Enum
 from typing import Protocol
 
 import msgspec
 
-from state.model import Endpoint, Gauge, Membership, ReplicaId, ShardId, Snapshot
+from state.model import Endpoint, EndpointUid, Gauge, Membership, ReplicaId, ShardId, Snapshot
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +72,90 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of connections. Safe to call twice."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint that a reservation may go to, as its caller's view sees it."""
+
+    uid: EndpointUid
+    cost: float
+    """Delay expected in seconds, with all that the caller's view holds."""
+    known_tokens: int = 0
+    """Reserved tokens that the cost has in it already; only what is beyond them is added."""
+    seconds_per_token: float = 0.0
+    """What each further reserved token adds to the cost."""
+    cap: int | None = None
+    """Most requests reserved on it at once, over all replicas. None: any number."""
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What all replicas together have reserved on an endpoint."""
+
+    requests: int
+    tokens: int
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """One request's place on an endpoint."""
+
+    request: str
+    uid: EndpointUid
+    tokens: int
+    """Prompt tokens that are still to be processed."""
+
+
+class Refusal(Enum):
+    """Why nothing was reserved."""
+
+    FULL = "full"
+    """Every candidate is at its cap."""
+    FENCED = "fenced"
+    """The replica is not live with this incarnation."""
+    RELEASED = "released"
+    """The request's release came first: its caller has given up."""
+
+
+class Reserver(Protocol):
+    """Bookings in the store, for bursts and for caps that must hold over all replicas.
+
+    Reservations belong to an incarnation and end with it. Each call is atomic. Raises
+    StoreUnavailable when no answer came in time: then it happened or not, and a caller that goes on
+    without must release, which is safe in any order and any number of times.
+    """
+
+    async def reserve(
+        self,
+        membership: Membership,
+        request: str,
+        candidates: Sequence[Candidate],
+        *,
+        tokens: int,
+    ) -> EndpointUid | Refusal:
+        """Book the request on the candidate of least cost that is below its cap, within 3 ms.
+
+        The first of equals wins. Asking again for the same request returns the same endpoint.
+        """
+
+    async def settle(self, membership: Membership, requests: Sequence[str]) -> None:
+        """The prompts have been processed: their tokens stop counting, the requests do not."""
+
+    async def release(self, membership: Membership, requests: Sequence[str]) -> None:
+        """End reservations. One that is not there yet is refused when it comes."""
+
+    async def restore(self, membership: Membership, held: Sequence[Reservation]) -> bool:
+        """Book again what a replica holds after it joined anew, caps aside. False: fenced.
+
+        What is booked already is left as it is.
+        """
+
+    async def reap(self) -> int:
+        """End reservations of incarnations that are not live, some at a time; return how many.
+
+        Zero: none are left.
+        """
+
+    async def load(self) -> Mapping[EndpointUid, Load]:
+        """Return what is reserved on each endpoint."""
 
 
 EndpointListener = Callable[[Sequence[Endpoint]], None]

@@ -1,112 +1,17 @@
 """The contract of every store backend: membership, gauges, shard leases, snapshots, events."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 import pytest
 
-from state.backends.memory.store import MemoryStore
-from state.backends.redis.connect import connect
-from state.backends.redis.keys import Keys
-from state.backends.redis.store import RedisStore
 from state.model import Gauge, Membership, Observation, ReplicaId, ShardId, Snapshot
 from state.ports import Lease, Store, StoreEvent
-from state.runtime.clock import ManualClock, SystemClock
 from tests.support import builders
-from tests.support.redis_groups import ClusterOfThree, Watched
-from tests.support.redis_server import RedisServer
+from tests.support.backends import Backend
 
 A, B = ReplicaId("a"), ReplicaId("b")
 SHARD, OTHER_SHARD = ShardId("0"), ShardId("1")
-
-
-class Backend(Protocol):
-    """A fresh, empty store of one kind, and a hand on its clock."""
-
-    lease_seconds: float
-    shard_lease_seconds: float
-
-    def connect(self) -> Store:
-        """Return a store as one more process opens it."""
-
-    async def pass_time(self, seconds: float) -> None:
-        """Let time go by on the store's clock."""
-
-
-class MemoryBackend:
-    """The store of one process: all share the object."""
-
-    lease_seconds = 1.5
-    shard_lease_seconds = 2.0
-
-    def __init__(self) -> None:
-        self._clock = ManualClock()
-        self._store = MemoryStore(
-            self._clock,
-            lease_seconds=self.lease_seconds,
-            shard_lease_seconds=self.shard_lease_seconds,
-        )
-
-    def connect(self) -> Store:
-        return self._store
-
-    async def pass_time(self, seconds: float) -> None:
-        self._clock.advance(seconds)
-
-
-class RedisBackend:
-    """A pool of its own on a real server: every connection is one more process."""
-
-    lease_seconds = 0.4
-    shard_lease_seconds = 0.5
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._pool = f"pool {secrets.token_hex(4)}"
-
-    def connect(self) -> Store:
-        return RedisStore(
-            connect(self._url, slot=Keys(self._pool).slot),
-            pool=self._pool,
-            clock=SystemClock(),
-            lease_seconds=self.lease_seconds,
-            shard_lease_seconds=self.shard_lease_seconds,
-        )
-
-    async def pass_time(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-SERVERS = ("redis_server", "redis_sentinel", "redis_cluster")
-
-
-@pytest.fixture(
-    params=["memory", *(pytest.param(each, marks=pytest.mark.integration) for each in SERVERS)]
-)
-def backend(request: pytest.FixtureRequest) -> Backend:
-    """Return an empty backend of each kind."""
-    if request.param == "memory":
-        return MemoryBackend()
-    server: RedisServer | Watched | ClusterOfThree = request.getfixturevalue(request.param)
-    return RedisBackend(server.url)
-
-
-@pytest.fixture
-async def store(backend: Backend) -> AsyncIterator[Store]:
-    """Open the store as one process."""
-    opened = backend.connect()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def other(backend: Backend) -> AsyncIterator[Store]:
-    """Open the store as another process."""
-    opened = backend.connect()
-    yield opened
-    await opened.close()
 
 
 def gauge(membership: Membership, seq: int, requests: int = 1) -> Gauge:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from state.backends.memory.reserve import MemoryReserver
 from state.model import Gauge, Membership, ReplicaId, ShardId, Snapshot
 from state.ports import Contents, Lease, StoreEvent
 from state.runtime.clock import Clock
@@ -45,6 +46,7 @@ class MemoryStore:
         self._members: dict[ReplicaId, Member] = {}
         self._shards: dict[ShardId, Shard] = {}
         self._subscribers: set[Subscription] = set()
+        self.reserver = MemoryReserver(self._is_live)
 
     async def join(self, replica: ReplicaId) -> Membership:
         incarnation = self._incarnations.get(replica, 0) + 1
@@ -131,6 +133,15 @@ class MemoryStore:
 
     async def close(self) -> None:
         self._subscribers.clear()
+
+    def _is_live(self, membership: Membership) -> bool:
+        """Whether this incarnation's lease goes on."""
+        member = self._members.get(membership.replica)
+        return (
+            member is not None
+            and member.incarnation == membership.incarnation
+            and member.expires_at > self._clock.monotonic()
+        )
 
     def _owned(self, lease: Lease) -> Shard | None:
         row = self._shards.get(lease.shard)

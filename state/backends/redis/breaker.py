@@ -27,9 +27,15 @@ class Breaker:
     """Closed until some calls in a row went unanswered; then lets one probe at a time through."""
 
     def __init__(
-        self, clock: Clock, *, failures: int = FAILURES, probe_seconds: float = PROBE_SECONDS
+        self,
+        clock: Clock,
+        *,
+        name: str = "state",
+        failures: int = FAILURES,
+        probe_seconds: float = PROBE_SECONDS,
     ) -> None:
-        """Start closed."""
+        """Start closed; `name` is what log lines call the kind of calls."""
+        self._name = name
         self.state = BreakerState.CLOSED
         self._clock = clock
         self._allowed = failures
@@ -75,6 +81,10 @@ class Breaker:
         """Change; half-open is part of being open and not worth a line."""
         before, self.state = self.state, state
         if before is BreakerState.CLOSED and state is BreakerState.OPEN:
-            log.warning("store does not answer, calls are refused", failures=self._failures)
+            log.warning(
+                "store does not answer, calls are refused",
+                calls=self._name,
+                failures=self._failures,
+            )
         elif before is not BreakerState.CLOSED and state is BreakerState.CLOSED:
-            log.warning("store answers again")
+            log.warning("store answers again", calls=self._name)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError
 
+_LEDGER = {"reserve", "settle", "release", "restore", "reap"}
 _FOLDER = Path(__file__).with_name("lua")
 
 Argument = str | bytes | int
@@ -22,7 +23,8 @@ class Evaluates(Protocol):
 @cache
 def _source(name: str) -> tuple[str, str]:
     """Return a script's text and digest."""
-    text = "".join((_FOLDER / f"{part}.lua").read_text() for part in ("common", name))
+    parts = ("common", "ledger", name) if name in _LEDGER else ("common", name)
+    text = "".join((_FOLDER / f"{part}.lua").read_text() for part in parts)
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

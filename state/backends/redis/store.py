@@ -15,6 +15,7 @@ from state.backends.redis.calls import Calls
 from state.backends.redis.faults import FAULTS, misconfiguration, reason
 from state.backends.redis.feed import Feed
 from state.backends.redis.keys import Keys
+from state.backends.redis.reserve import RESERVE_SECONDS, RedisReserver
 from state.backends.redis.scripts import evaluate
 from state.errors import StoreMisconfigured, StoreUnavailable, WireError
 from state.model import Gauge, Membership, ReplicaId, ShardId, Snapshot
@@ -183,6 +184,16 @@ class RedisStore:
             yield feed
         finally:
             await feed.close()
+
+    def reserver(self, *, deadline_seconds: float = RESERVE_SECONDS) -> RedisReserver:
+        """Return the reserver of the pool.
+
+        It shares the connections: one that its short deadline cut is opened again by a call that
+        has the time. Its breaker is its own, since what is slow for a pick is not for a gauge.
+        """
+        breaker = Breaker(self._clock, name="reservations")
+        swift = Calls(self._client, breaker, deadline_seconds=deadline_seconds)
+        return RedisReserver(self._keys, swift=swift, patient=self._calls)
 
     async def close(self) -> None:
         await self._client.aclose()

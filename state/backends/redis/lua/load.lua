@@ -1,0 +1,2 @@
+-- KEYS load
+return redis.call('HGETALL', KEYS[1])
