@@ -31,16 +31,17 @@ def open_store(url: str, *, pool: str, clock: Clock, settings: StateSettings) ->
             clock=clock,
             url=redacted(url),
             lease_seconds=settings.lease_seconds,
+            deadline_seconds=settings.call_seconds,
         )
     raise InvalidStateUrl(redacted(url), f"expected {MEMORY!r}, {', '.join(FORMS)}")
 
 
-def open_reserver(store: Store) -> Reserver:
+def open_reserver(store: Store, *, settings: StateSettings) -> Reserver:
     """Return what books in that store, on its connections; raises TypeError for a foreign one."""
     if isinstance(store, MemoryStore):
         return store.reserver
     if isinstance(store, RedisStore):
-        return store.reserver()
+        return store.reserver(deadline_seconds=settings.reserve_seconds)
     raise TypeError(f"{type(store).__name__} takes no reservations")
 
 

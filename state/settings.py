@@ -21,6 +21,11 @@ class StateSettings(BaseModel):
     """A gauge is published this often even without news, and the lease renewed."""
     lease_seconds: float = Field(default=1.5, ge=0.2, le=60.0)
     """A replica not heard from for this long counts for nothing: five heartbeats."""
+    call_seconds: float = Field(default=0.4, ge=0.02, le=5.0)
+    """Limit of one call to the store, connecting included. No pick waits for it; three that pass
+    it in a row open the breaker."""
+    reserve_seconds: float = Field(default=0.003, ge=0.001, le=0.1)
+    """Limit of one reservation, which a pick does wait for; then it books on its own."""
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Self:

@@ -4,7 +4,7 @@ import pytest
 
 from state.backends.redis.store import RedisStore
 from state.errors import InvalidStateUrl
-from state.factory import check_store, open_store
+from state.factory import check_store, open_reserver, open_store
 from state.model import ReplicaId
 from state.runtime.clock import ManualClock
 from state.settings import StateSettings
@@ -21,6 +21,22 @@ async def test_memory_store_runs_on_the_given_clock_and_lease() -> None:
     assert None is await store.renew(membership)
 
 
+@pytest.mark.parametrize("url", ["memory", "redis://127.0.0.1:1"])
+async def test_a_store_takes_reservations(url: str) -> None:
+    """Those of one store see each other."""
+    settings = StateSettings()
+    store = open_store(url, pool="p", clock=ManualClock(), settings=settings)
+    assert open_reserver(store, settings=settings) is not None
+    await store.close()
+
+
+def test_replicas_of_one_process_reserve_together() -> None:
+    """Their store is one object."""
+    settings = StateSettings()
+    store = open_store("memory", pool="p", clock=ManualClock(), settings=settings)
+    assert open_reserver(store, settings=settings) is open_reserver(store, settings=settings)
+
+
 async def test_memory_store_is_always_sound() -> None:
     """There is nothing to configure."""
     store = open_store("memory", pool="p", clock=ManualClock(), settings=StateSettings())
@@ -32,6 +48,8 @@ async def test_memory_store_is_always_sound() -> None:
     [
         "redis://127.0.0.1:6379",
         "redis://user:secret@[::1]:6379/2",
+        "redis+sentinel://user:secret@a:26379,b/mm?db=1&sentinel_password=other",
+        "redis+cluster://user:secret@a:7000,[::1]:7001",
         "rediss://cache:6380?ssl_ca_certs=/ca.pem&ssl_certfile=/a.pem&ssl_keyfile=/a.key",
     ],
 )

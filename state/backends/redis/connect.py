@@ -41,7 +41,9 @@ def connect(url: str, *, slot: int) -> Redis:
 
 def _client(url: str, slot: int) -> Redis:
     scheme, _, rest = url.partition("://")
-    if "@" in rest.partition("?")[0] and "@" not in urlsplit(url).netloc:
+    netloc = urlsplit(url).netloc
+    _, colon, port = netloc.rpartition(":")
+    if "@" in rest and "@" not in netloc and colon and not port.isdigit():
         raise ValueError("percent-encode '/', '?' and '#' in user and password")
     if scheme in SENTINEL_SCHEMES:
         return connect_sentinel(url, _options())

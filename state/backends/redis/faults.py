@@ -52,6 +52,13 @@ def misconfiguration(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
+def suspicion(error: BaseException) -> str:
+    """Return one line that says what went wrong, and what may be behind it."""
+    if any(isinstance(each, ConnectionResetError) for each in _causes(error)):
+        return f"{reason(error)}: does the server want TLS, or a client certificate?"
+    return reason(error)
+
+
 def redacted(url: str) -> str:
     """Return the URL without its passwords, even if they were not percent-encoded."""
     url = re.sub(r"(?i)(password=)[^&#]*", r"\1***", url)

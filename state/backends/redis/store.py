@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from state.backends.redis import wire
 from state.backends.redis.breaker import Breaker
 from state.backends.redis.calls import Calls
-from state.backends.redis.faults import FAULTS, misconfiguration, reason
+from state.backends.redis.faults import FAULTS, misconfiguration, suspicion
 from state.backends.redis.feed import Feed
 from state.backends.redis.keys import Keys
 from state.backends.redis.reserve import RESERVE_SECONDS, RedisReserver
@@ -65,8 +65,8 @@ class RedisStore:
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 await self._client.ping()
-                await evaluate(self._client, "list", self._list_keys, self._keys.bus)
                 await self._check_types()
+                await evaluate(self._client, "list", self._list_keys, self._keys.bus)
             feed = self._feed()
             try:
                 await feed.open()
@@ -76,7 +76,7 @@ class RedisStore:
             found = misconfiguration(error)
             if found is not None:
                 raise StoreMisconfigured(self._url, *found) from error
-            raise StoreUnavailable(reason(error)) from error
+            raise StoreUnavailable(suspicion(error)) from error
 
     async def _check_types(self) -> None:
         for key, expected in self._keys.types.items():

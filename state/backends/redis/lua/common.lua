@@ -19,10 +19,11 @@ local function next_token(hash, field, floor)
   return token
 end
 
--- Ends a membership. Its token lives on in the field of no name, below which no later one starts.
+-- Ends a membership. Its token lives on in the field of no name, below which no later one starts;
+-- a server that is out of memory still forgets.
 local function forget(live, incarnations, orders, replica)
   local highest = math.max(token_of(incarnations, ''), token_of(incarnations, replica))
-  redis.call('HSET', incarnations, '', text(highest))
+  redis.pcall('HSET', incarnations, '', text(highest))
   redis.call('HDEL', incarnations, replica)
   redis.call('HDEL', orders, replica)
   redis.call('ZREM', live, replica)

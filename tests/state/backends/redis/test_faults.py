@@ -7,6 +7,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     InvalidResponse,
+    MovedError,
     NoPermissionError,
     ReadOnlyError,
     ResponseError,
@@ -27,6 +28,8 @@ from state.backends.redis.faults import misconfiguration, reason, redacted
         (InvalidResponse("Protocol Error: b'HTTP'"), "host and port"),
         (ssl.SSLCertVerificationError("self-signed"), "ssl_ca_certs"),
         (FileNotFoundError("/ca.pem"), "paths"),
+        (MovedError("1 127.0.0.1:7001"), "redis+cluster://"),
+        (ResponseError("This instance has cluster support disabled"), "no Cluster"),
     ],
 )
 def test_misconfiguration_names_the_fix(error: Exception, fix: str) -> None:
@@ -71,6 +74,12 @@ def test_reason_names_the_kind() -> None:
         ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
         ("rediss://me:se@cret@host", "rediss://me:***@host"),
         ("redis://me@host", "redis://me@host"),
+        ("redis://me:se/cr?e#t@host:1", "redis://me:***@host:1"),
+        ("redis+sentinel://:pw@a:1,b:2/mm", "redis+sentinel://:***@a:1,b:2/mm"),
+        (
+            "redis+sentinel://a/mm?sentinel_password=pw&db=1",
+            "redis+sentinel://a/mm?sentinel_password=***&db=1",
+        ),
     ],
 )
 def test_password_is_redacted(url: str, shown: str) -> None:

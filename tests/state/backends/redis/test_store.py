@@ -1,6 +1,7 @@
 """The Redis store when the server hangs, dies, is emptied, or holds what is not ours."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -239,7 +240,44 @@ async def test_scripts_survive_a_flush_of_the_script_cache(
     assert A == (await store.join(A)).replica
 
 
+# A server that is full
+
+
+async def test_full_server_refuses_writes_and_still_forgets(
+    own_server: RedisServer, fragile: RedisStore
+) -> None:
+    """It answers: no deadline passes, nothing is half written, and it heals."""
+    member, leaving = await fragile.join(A), await fragile.join(B)
+    assert await fragile.publish_gauge(gauge(member, 1))
+    own_server.command("CONFIG", "SET", "maxmemory", 1)
+    for call in (fragile.join(B), fragile.publish_gauge(gauge(member, 2)), fragile.renew(member)):
+        with pytest.raises(StoreUnavailable, match=r"OOM|memory"):
+            await call
+    await fragile.leave(leaving)
+    assert [(member.incarnation, 1)] == [each.order for each in (await fragile.read()).gauges]
+    own_server.command("CONFIG", "SET", "maxmemory", 0)
+    assert frozenset({A}) == await fragile.renew(member)
+    assert await fragile.publish_gauge(gauge(member, 2))
+
+
 # Departures
+
+
+async def test_replicas_that_ended_leave_nothing(
+    redis_server: RedisServer, store: RedisStore, pool: str
+) -> None:
+    """Names come and go with every roll-out; the next token is higher than all of theirs."""
+    keys = Keys(pool)
+    for number in range(5):
+        await store.leave(await store.join(ReplicaId(f"r{number}")))
+    last = await store.join(ReplicaId("r5"))
+    async with client(redis_server) as beside:
+        await beside.zadd(keys.live, {"r5": 0})
+        assert () == (await store.read()).gauges
+        assert {b"": str(last.incarnation).encode()} == await beside.hgetall(keys.incarnations)
+        assert 0 == await beside.exists(keys.gauge_orders, keys.live)
+        await beside.hset(keys.incarnations, "", str(2**52))
+    assert 2**52 < (await store.join(A)).incarnation
 
 
 async def test_expired_replica_is_told_once(redis_server: RedisServer, pool: str) -> None:
@@ -288,10 +326,11 @@ async def test_foreign_key_types_are_named_at_start(
     foreign = getattr(Keys(pool), attribute)
     async with client(redis_server) as beside:
         await beside.rpush(foreign, "not ours")
-        with pytest.raises(StoreMisconfigured, match="another --pool"):
+        with pytest.raises(StoreMisconfigured, match="another --pool") as caught:
             await store.check()
+        assert foreign in str(caught.value)
         if attribute == "live":
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailable, match=re.escape(foreign)):
                 await store.join(A)
         await beside.delete(foreign)
     await store.check()
@@ -335,7 +374,7 @@ async def test_user_without_scripts_is_named(redis_server: RedisServer, pool: st
 async def test_user_with_the_named_rights_suffices(redis_server: RedisServer, pool: str) -> None:
     """What the message asks for is enough, for all operations."""
     rights = ["+@connection", "+@scripting", "+@pubsub", "+@read", "+@write", "+time"]
-    rights += ["~mm:*", "&mm:*"]
+    rights += ["+cluster|slots", "~mm:*", "&mm:*"]
     async with client(redis_server) as beside:
         await command(beside, "ACL", "SETUSER", "named", "on", ">secret", *rights)
         store = open_store(redis_server.url.replace("//", "//named:secret@"), pool)
@@ -368,3 +407,30 @@ async def test_port_of_another_protocol_is_named() -> None:
         with pytest.raises(StoreUnavailable):
             await store.join(A)
         await store.close()
+
+
+async def test_port_that_says_nothing_is_unavailable() -> None:
+    """It may be a server that hangs."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        store = open_store(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(StoreUnavailable):
+            await store.check()
+        await store.close()
+
+
+async def test_foreign_names_are_survived(
+    redis_server: RedisServer, store: RedisStore, pool: str
+) -> None:
+    """What others wrote into our keys is no text, maybe."""
+    member = await store.join(A)
+    async with client(redis_server) as beside:
+        await beside.zadd(Keys(pool).live, {b"\xff": 2**52})
+    live = await store.renew(member)
+    assert live is not None
+    assert A in live
+    assert () == (await store.read()).gauges
