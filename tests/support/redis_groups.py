@@ -62,13 +62,13 @@ class ClusterOfThree:
 
     def __init__(self, folder: Path) -> None:
         """Choose ports."""
-        self.servers = tuple(_cluster_node(_below(folder, f"node-{i}")) for i in range(3))
+        self.servers = tuple(cluster_node(_below(folder, f"node-{i}")) for i in range(3))
         hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.servers)
         self.url = f"redis+cluster://{hosts}"
 
     def start(self) -> None:
         """Start all, and return when they serve."""
-        first, *others = self.servers
+        _, *others = self.servers
         for index, each in enumerate(self.servers):
             each.start()
             ends = (SLOTS * index // 3, SLOTS * (index + 1) // 3 - 1)
@@ -76,13 +76,28 @@ class ClusterOfThree:
             # Epochs that differ from the start spare the nodes a round of agreeing on them.
             each.command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
         for each in others:
-            bus = each.command("CONFIG", "GET", "cluster-port").split()[-1]
-            first.command("CLUSTER", "MEET", "127.0.0.1", each.port, bus)
+            self._meet(each)
         wait_until(lambda: all(map(_serves, self.servers)), "the Cluster does not form")
 
     def owner(self, slot: int) -> RedisServer:
         """Return the node that serves a slot from the start."""
         return self.servers[min(slot * 3 // SLOTS, 2)]
+
+    def add_copy(self, copy: RedisServer, master: RedisServer) -> None:
+        """Start a further node, and return when it holds what a master holds."""
+        copy.start()
+        self._meet(copy)
+        name = master.command("CLUSTER", "MYID").split()[-1]
+        wait_until(lambda: name in copy.command("CLUSTER", "NODES"), "the copy meets nobody")
+        copy.command("CLUSTER", "REPLICATE", name)
+        wait_until(
+            lambda: "master_link_status:up" in copy.command("INFO", "replication"),
+            "the copy is not made",
+        )
+
+    def _meet(self, other: RedisServer) -> None:
+        bus = other.command("CONFIG", "GET", "cluster-port").split()[-1]
+        self.servers[0].command("CLUSTER", "MEET", "127.0.0.1", other.port, bus)
 
     def move(self, slot: int, to: RedisServer) -> None:
         """Empty all nodes, and give a slot to another one."""
@@ -91,6 +106,13 @@ class ClusterOfThree:
         name = to.command("CLUSTER", "MYID").split()[-1]
         for each in (to, *(each for each in self.servers if each is not to)):
             each.command("CLUSTER", "SETSLOT", slot, "NODE", name)
+
+
+def cluster_node(folder: Path) -> RedisServer:
+    """Return a node that knows no others yet."""
+    options = ("--cluster-port", str(free_port()), "--cluster-node-timeout", "2000")
+    copying = ("--repl-diskless-sync-delay", "0")
+    return RedisServer(folder, "--cluster-enabled", "yes", *options, *copying)
 
 
 @contextmanager
@@ -123,11 +145,6 @@ def _below(folder: Path, name: str) -> Path:
     below = folder / name
     below.mkdir()
     return below
-
-
-def _cluster_node(folder: Path) -> RedisServer:
-    ports = ("--cluster-port", str(free_port()), "--cluster-node-timeout", "2000")
-    return RedisServer(folder, "--cluster-enabled", "yes", *ports)
 
 
 def _serves(server: RedisServer) -> bool:

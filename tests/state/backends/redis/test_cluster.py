@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -15,7 +15,7 @@ from state.model import Membership, ReplicaId
 from state.ports import StoreEvent
 from state.runtime.clock import SystemClock
 from tests.support import builders
-from tests.support.redis_groups import ClusterOfThree
+from tests.support.redis_groups import ClusterOfThree, cluster_node, running
 from tests.support.redis_server import RedisServer, free_port
 
 A = ReplicaId("a")
@@ -79,11 +79,33 @@ async def heard(
     event = asyncio.gather(anext(events))
     for seq in range(1, 200):
         gauge = builders.gauge(A, seq, {0: (1, 1, 1)}, incarnation=membership.incarnation)
-        await store.publish_gauge(gauge)
+        with suppress(StoreUnavailable):
+            await store.publish_gauge(gauge)
         await asyncio.wait({event}, timeout=0.05)
         if event.done():
             return True
     return False
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(60)
+async def test_failover_is_followed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A copy takes the slots of a master that died."""
+    group = ClusterOfThree(tmp_path_factory.mktemp("cluster"))
+    copy = cluster_node(tmp_path_factory.mktemp("copy"))
+    with ExitStack() as stack, running(group):
+        stack.callback(copy.kill)
+        master = group.owner(Keys("p").slot)
+        await asyncio.to_thread(group.add_copy, copy, master)
+        store = open_store(group.url)
+        before = await store.join(A)
+        async with store.events() as events:
+            master.kill()
+            await asyncio.to_thread(copy.command, "CLUSTER", "FAILOVER", "TAKEOVER")
+            after = await rejoin(store)
+            assert before.incarnation < after.incarnation
+            assert await heard(store, after, events)
+        await store.close()
 
 
 @pytest.mark.integration
