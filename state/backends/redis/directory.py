@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
+from redis.exceptions import ClusterDownError, MovedError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MovedError
 
 from state.backends.redis.faults import FAULTS, misconfiguration
 
@@ -95,14 +95,27 @@ class DirectedClient(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command; a server that says that it moved is looked up again, once."""
         try:
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return await self._attempt(*args, **options)
         except MovedError:
-            await self.connection_pool.disconnect(inuse_connections=False)
+            pass
+        try:
+            return await self._attempt(*args, **options)
+        except MovedError as error:
+            raise RedisConnectionError(f"moved, and moved again: {error}") from None
+
+    async def _attempt(self, *args: Any, **options: Any) -> Any:
+        """Send a command; after a failure another host is asked where the server is."""
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        except MovedError as error:
+        except (MovedError, ClusterDownError):
+            await self.connection_pool.disconnect(inuse_connections=False)
             self.directory.distrust()
-            raise RedisConnectionError(f"moved, and moved again: {error}") from None
+            raise
+        except ResponseError:
+            raise
+        except BaseException:  # cut off by a deadline, too
+            self.directory.distrust()
+            raise
 
     async def aclose(
         self,
