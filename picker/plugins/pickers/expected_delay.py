@@ -14,6 +14,7 @@ from picker.requests.model import InferenceRequest
 from picker.scheduling.delay import ExpectedDelay
 from picker.scheduling.framework import Pick, Picker, PluginContext
 from picker.scheduling.registry import Parameters, PluginType
+from picker.scheduling.unseen import unseen_picks, water_level
 from state.model import BoolArray, FloatArray, IntArray
 from state.view import PoolView
 
@@ -67,7 +68,7 @@ class ExpectedDelayPicker:
             chosen = self._best_of_samples(costs)
             reason = "best-of-samples"
         else:
-            chosen, reason = self._fill(costs, self._work_since_view(request, view, age))
+            chosen, reason = self._fill(costs, self._unseen_seconds(request, view))
         return Pick(slots=self._with_spares(slots, costs, chosen), reason=reason)
 
     def _costs(self, request: InferenceRequest, view: PoolView, scores: FloatArray) -> FloatArray:
@@ -80,12 +81,10 @@ class ExpectedDelayPicker:
         sampled = self._rng.sample(range(costs.size), min(self._parameters.samples, costs.size))
         return min(sampled, key=costs.__getitem__)
 
-    def _work_since_view(self, request: InferenceRequest, view: PoolView, age: float) -> float:
+    def _unseen_seconds(self, request: InferenceRequest, view: PoolView) -> float:
         """Seconds of work that peers may have placed and that the view cannot show yet."""
-        peers = view.peer_picks_per_second
-        mirrored = view.own_picks_per_second * (view.replicas - 1)
         tokens = view.mean_prefill_tokens or request.prompt_tokens
-        return max(peers, mirrored) * age * tokens / float(self._delay.rates(view).mean())
+        return unseen_picks(view) * tokens / float(self._delay.rates(view).mean())
 
     def _fill(self, costs: FloatArray, work: float) -> tuple[int, str]:
         if work > 0:
@@ -103,16 +102,6 @@ class ExpectedDelayPicker:
             return (int(slots[chosen]),)
         others = [i for i in np.argsort(costs, kind="stable").tolist() if i != chosen]
         return tuple(int(slots[i]) for i in [chosen, *others[: most - 1]])
-
-
-def water_level(costs: FloatArray, work: float) -> float:
-    """Return W with the sum of max(W - cost, 0) equal to `work`: where pouring it in would end."""
-    ordered = np.sort(costs)
-    counts = np.arange(1, ordered.size + 1)
-    levels = (work + np.cumsum(ordered)) / counts
-    # The level of the k lowest holds if it does not reach the next one.
-    above = np.append(ordered[1:], np.inf)
-    return float(levels[np.argmax(levels <= above)])
 
 
 def _build(parameters: ExpectedDelayParameters, context: PluginContext) -> ExpectedDelayPicker:

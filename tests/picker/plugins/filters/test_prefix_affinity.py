@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from picker.plugins.filters.prefix_affinity import (
     PrefixAffinityFilter,
     PrefixAffinityParameters,
+    RecentHeads,
     rendezvous_weights,
 )
 from picker.requests.model import InferenceRequest
@@ -25,7 +26,7 @@ RATE = 8000
 
 def affinity(**parameters: float) -> PrefixAffinityFilter:
     built = PrefixAffinityParameters(**parameters)  # type: ignore[arg-type]
-    return PrefixAffinityFilter(built, builders.delay())
+    return PrefixAffinityFilter(built, builders.delay(), seeded(1))
 
 
 def request(*prefix: int, tokens: int = 500) -> InferenceRequest:
@@ -145,7 +146,7 @@ def test_last_block_of_the_head_is_the_key() -> None:
     assert [order(view, 1)[0]] == kept(view, request(1))
 
 
-def test_it_never_randomises() -> None:
+def test_a_view_that_shows_everything_leaves_nothing_to_chance() -> None:
     """The same question has the same answer."""
     view = loaded(*[0.1] * 8)
     assert 1 == len({tuple(kept(view, request(7))) for _ in range(20)})
@@ -241,3 +242,75 @@ def test_popular_prefix_spreads_as_its_load_needs() -> None:
         view.add(view.endpoints[slot].uid, 1, 4000, 1)
     assert max(chosen.values()) <= 1.25 * 400 / 8 + 2
     assert len(chosen) >= 8 / 1.25
+
+
+# Views that do not show everything
+
+
+def beside_peers(view: PoolView, *, unseen: float, age: float) -> PoolView:
+    """Let three peers place so many requests, of half a second each, that cannot be seen yet."""
+    view.replicas = 4
+    view.peers_age_seconds = age
+    view.peer_picks_per_second = unseen / age
+    view.mean_prefill_tokens = RATE / 2
+    return view
+
+
+def choices(view: PoolView, count: int, *heads: int) -> Counter[int]:
+    """Ask for requests with these heads in turn; return what the first of them was given."""
+    plugin, mask = affinity(), builders.everybody(view)
+    given = Counter[int]()
+    for number in range(count * len(heads)):
+        asked = request(heads[number % len(heads)], tokens=4000)
+        (slot,) = np.flatnonzero(plugin.filter(asked, view, mask)).tolist()
+        if number % len(heads) == 0:
+            given[slot] += 1
+    return given
+
+
+def test_rare_prefix_stays_with_its_holder_whatever_peers_place() -> None:
+    """They place other prefixes: the first holder has room, and its cache is warm."""
+    view = beside_peers(loaded(*[0.1] * 64), unseen=5, age=0.005)
+    given = choices(view, 20, *range(100))
+    assert given[order(view, 0)[0]] >= 17
+
+
+def test_popular_prefix_is_spread_over_what_peers_fill_meanwhile() -> None:
+    """Replicas with the same view do not all take the same holder."""
+    view = beside_peers(loaded(*[0.1] * 64), unseen=5, age=0.005)
+    given = choices(view, 400, 7)
+    first = order(view, 7)[:20]
+    assert len(given) >= 8
+    assert sum(given[slot] for slot in first) >= 0.8 * given.total()
+
+
+def test_unseen_work_raises_what_a_holder_is_compared_with() -> None:
+    """The idle endpoint is not idle any more: waiting at the holder costs less than it seems."""
+    view = loaded(*[0.0] * 4)
+    first = order(view, 7)[0]
+    view.prefill_tokens[first] = 1600
+    asked = request(7, tokens=400)
+    assert [first] != kept(view, asked)
+    assert [first] == kept(beside_peers(view, unseen=4, age=0.0005), asked)
+
+
+def test_old_view_spreads_further_than_a_young_one() -> None:
+    """Nothing is known of where the frontier is, only of how many holders a prefix needs."""
+    young = beside_peers(loaded(*[0.1] * 64), unseen=1, age=0.001)
+    old = beside_peers(loaded(*[0.1] * 64), unseen=1, age=0.2)
+    assert len(choices(young, 300, 7, 8)) < len(choices(old, 300, 7, 8))
+
+
+def test_without_room_for_all_that_peers_took_it_starts_over() -> None:
+    """There are only so many holders."""
+    view = beside_peers(loaded(0.0, 0.0), unseen=20, age=0.01)
+    assert {0, 1} == set(choices(view, 50, 7))
+
+
+def test_popularity_is_measured_over_the_last_requests() -> None:
+    """Before the first there is none, and what went out of the window counts for nothing."""
+    recent = RecentHeads(most=4)
+    assert [0.0, 1.0, 0.0] == [recent.share(head) for head in (1, 1, 2)]
+    assert pytest.approx(2 / 3) == recent.share(1)
+    assert [0.75, 0.25, 0.0] == [recent.share(head) for head in (1, 2, 3)]
+    assert pytest.approx(0.5) == recent.share(1)

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from picker.plugins.pickers.expected_delay import (
     ExpectedDelayParameters,
     ExpectedDelayPicker,
-    water_level,
 )
 from picker.scheduling.framework import Pick
 from state.view import PoolView
@@ -21,7 +18,6 @@ from tests.support.plugins import shares
 from tests.support.seeds import seeded
 
 RATE = 8000
-COSTS = st.lists(st.floats(0, 1000), min_size=1, max_size=30)
 
 
 def make(**parameters: float) -> ExpectedDelayPicker:
@@ -63,38 +59,6 @@ def pick(
 
 
 # The water level
-
-
-@given(costs=COSTS, work=st.floats(0, 1e6))
-def test_poured_water_is_the_work(costs: list[float], work: float) -> None:
-    """The sum of max(W - cost, 0) is what was poured in."""
-    level = water_level(np.array(costs), work)
-    poured = sum(max(level - cost, 0.0) for cost in costs)
-    assert math.isclose(work, poured, rel_tol=1e-9, abs_tol=1e-8)
-
-
-@given(costs=COSTS, works=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)))
-def test_more_work_never_lowers_the_level(costs: list[float], works: tuple[float, float]) -> None:
-    """And the level is never below the least cost."""
-    low, high = (water_level(np.array(costs), work) for work in sorted(works))
-    assert min(costs) <= low * (1 + 1e-12)
-    assert low <= high * (1 + 1e-12)
-
-
-@pytest.mark.parametrize(
-    ("costs", "work", "level"),
-    [
-        ([1.0, 2.0, 4.0], 0.0, 1.0),
-        ([1.0, 2.0, 4.0], 0.5, 1.5),
-        ([1.0, 2.0, 4.0], 1.0, 2.0),
-        ([4.0, 1.0, 2.0], 5.0, 4.0),
-        ([4.0, 1.0, 2.0], 8.0, 5.0),
-        ([3.0, 3.0], 4.0, 5.0),
-    ],
-)
-def test_level_is_where_pouring_ends(costs: list[float], work: float, level: float) -> None:
-    """By hand."""
-    assert pytest.approx(level) == water_level(np.array(costs), work)
 
 
 # A replica alone
