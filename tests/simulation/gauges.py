@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from picker.flow.director import Placed
 from picker.requests.model import InferenceRequest
@@ -11,7 +12,7 @@ from state.ledger import Ledger
 from state.model import Cut, Gauge, Membership
 from state.settings import StateSettings
 from tests.simulation.collector import Collector
-from tests.simulation.events import Events
+from tests.simulation.events import Call, Events
 from tests.simulation.replica import Replica
 from tests.simulation.scheme import Held, World
 from tests.simulation.wire import Wire
@@ -111,24 +112,43 @@ class Pool:
 
 
 class Pushing:
-    """A replica's publisher: with news, but at most once per gap."""
+    """A replica's publisher: with news, but at most once per gap; news of a pick may have less."""
 
     def __init__(
-        self, events: Events, ledger: Ledger, send: Callable[[], None], gap: float
+        self,
+        events: Events,
+        ledger: Ledger,
+        send: Call,
+        *,
+        gap_seconds: float,
+        pick_gap_seconds: float,
     ) -> None:
         self._events = events
         self._send = send
-        self._gap = gap
-        self._next = 0.0
+        self._gap_seconds = gap_seconds
+        self._pick_gap_seconds = pick_gap_seconds
+        self._last = -math.inf
+        self._due = math.inf
         ledger.on_news = self._on_news
 
-    def _on_news(self) -> None:
-        # After what else happens at this moment: in production the flusher is another task.
-        self._events.at(self._next, self._publish)
+    def on_pick(self) -> None:
+        """A request was booked."""
+        self._plan(self._pick_gap_seconds)
 
-    def _publish(self, now: float) -> None:
-        self._next = now + self._gap
-        self._send()
+    def _on_news(self) -> None:
+        self._plan(self._gap_seconds)
+
+    def _plan(self, gap: float) -> None:
+        # After what else happens at this moment: in production the flusher is another task.
+        due = max(self._last + gap, self._events.now)
+        if due < self._due:
+            self._due = due
+            self._events.at(due, lambda now: self._publish(due, now))
+
+    def _publish(self, due: float, now: float) -> None:
+        if self._due == due:
+            self._last, self._due = now, math.inf
+            self._send(now)
 
 
 class GaugePool(Pool):
@@ -140,6 +160,7 @@ class GaugePool(Pool):
         config: str,
         *,
         gap_seconds: float | None = None,
+        pick_gap_seconds: float | None = None,
         period_seconds: float | None = None,
         age_seconds: float = 0.0,
     ) -> None:
@@ -147,16 +168,30 @@ class GaugePool(Pool):
         super().__init__(world, config, pickers=cell.replicas, delay=cell.delay)
         self._wire = Wire(cell.delay_seconds)
         self._picks = [(0.0, 0)] * cell.replicas
+        self._pushing: list[Pushing] = []
         for number, replica in enumerate(self.replicas):
             replica.view.peers_age_seconds = age_seconds
             phase = number / cell.replicas
             self._every(world, CADENCE.heartbeat_seconds, self._heartbeat, phase, number)
             if gap_seconds is not None:
-                send = self._sender(number)
-                Pushing(world.events, replica.merge.ledger, send, gap_seconds)
+                pushing = Pushing(
+                    world.events,
+                    replica.merge.ledger,
+                    partial(self._publish, number),
+                    gap_seconds=gap_seconds,
+                    pick_gap_seconds=gap_seconds if pick_gap_seconds is None else pick_gap_seconds,
+                )
+                self._pushing.append(pushing)
             if period_seconds is not None:
                 self._every(world, period_seconds, self._publish, phase, number)
-        self._beats = gap_seconds is not None
+            self._publish(number, 0.0)  # as a replica does when it joins
+
+    def decide(self, replica: int, request: InferenceRequest) -> Placed:
+        """Decide, book, and have it told."""
+        placed = super().decide(replica, request)
+        if self._pushing:
+            self._pushing[replica].on_pick()
+        return placed
 
     @property
     def published(self) -> int:
@@ -192,9 +227,6 @@ class GaugePool(Pool):
             interval, lambda now: call(number, now), first=phase * interval, going=world.busy
         )
 
-    def _sender(self, replica: int) -> Callable[[], None]:
-        return lambda: self._publish(replica, self.events.now)
-
     def _publish(self, replica: int, now: float) -> None:
         if replica not in self.lost:
             self.replicas[replica].merge.ledger.settle(now)
@@ -207,7 +239,7 @@ class GaugePool(Pool):
         self._picks[replica] = (now, merge.ledger.assigned)
         if now > before:
             merge.view.own_picks_per_second = (merge.ledger.assigned - count) / (now - before)
-        if self._beats:
+        if self._pushing:
             self._publish(replica, now)
 
     def _drop(self, replica: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import xxhash
 
 from state.model import make_endpoint
+from state.replica import LONGEST_GAP, REPLICAS_PER_GAP
 from tests.simulation import peers, profiles
 from tests.simulation.cell import WARM_UP, Cell, Outcome, Record, percentile
 from tests.simulation.events import Events
@@ -21,14 +22,31 @@ SAMPLE_SECONDS = 0.25
 
 def ours(world: World) -> Scheme:
     """Return replicas as in production: pushed gauges, and a picker that knows their age."""
-    crowd = max(world.cell.replicas / 8, 1.0)  # as state.replica stretches the gap
-    gap = CADENCE.flush_gap_seconds * min(crowd, 4.0)
+    gap = flush_gap(world.cell.replicas)
+    return pushed(world, gap=gap, pick_gap=gap)
+
+
+def picks_first(world: World) -> Scheme:
+    """Return the same, but news of picks never waits longer than with few replicas."""
+    gap = flush_gap(world.cell.replicas)
+    return pushed(world, gap=gap, pick_gap=CADENCE.flush_gap_seconds)
+
+
+def pushed(world: World, *, gap: float, pick_gap: float) -> Scheme:
+    """Return pushed gauges; their age is what a replica measures: the gap and the way."""
     return GaugePool(
         world,
         profiles.ours(world.cell),
         gap_seconds=gap,
-        age_seconds=gap + world.cell.delay_seconds,
+        pick_gap_seconds=pick_gap,
+        age_seconds=pick_gap + world.cell.delay_seconds,
     )
+
+
+def flush_gap(replicas: int) -> float:
+    """Return the gap as state.replica stretches it."""
+    crowd = max(replicas / REPLICAS_PER_GAP, 1.0)
+    return CADENCE.flush_gap_seconds * min(crowd, LONGEST_GAP)
 
 
 def local(world: World) -> Scheme:
@@ -45,6 +63,7 @@ def periodic(seconds: float) -> Callable[[World], Scheme]:
 SCHEMES: dict[str, Callable[[World], Scheme]] = {
     "perfect": lambda world: peers.SinglePool(world, profiles.argmin(world.cell)),
     "ours": ours,
+    "picks-first": picks_first,
     "local": local,
     "gauges-100ms": periodic(0.1),
     "gauges-200ms": periodic(0.2),
