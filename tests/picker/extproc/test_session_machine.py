@@ -37,6 +37,9 @@ class Pair(RuleBasedStateMachine):
             ngh2.Role.CLIENT, ngh2.Configuration(auto_window_update=False)
         )
         self.client.initiate_connection({ngh2.Setting.INITIAL_WINDOW_SIZE: 50_000})
+        # The slow reader is modelled per stream: what is unread when a stream ends is credit that
+        # the library never gives back for the connection, a fault of this client alone.
+        self.client.set_local_window_size(1 << 30)
         self.to_server = bytearray()
         self.to_client = bytearray()
         self.answers: dict[int, Answer] = {}
@@ -169,7 +172,7 @@ class Pair(RuleBasedStateMachine):
     # Helpers
 
     def settle(self) -> None:
-        for _ in range(200):
+        for _ in range(4_000):  # 80 MB in bites of a stream window
             self.carry_requests(1 << 24)
             self.carry_replies(1 << 24)
             self.read_replies()
