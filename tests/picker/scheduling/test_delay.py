@@ -51,14 +51,25 @@ def reference(view: PoolView) -> list[float]:
             mean_of_known(column) if math.isnan(column[i]) else column[i]
             for column in (outside, waiting, pressure)
         ]
+        rate = default if math.isnan(rates[i]) else rates[i]
         tokens = (
-            float(view.prefill_tokens[i])
+            max(float(view.prefill_tokens[i]), left_to_compute(view, i, rate))
             + SETTINGS.decode_weight_tokens * (view.requests[i] + neutral[0])
             + SETTINGS.outside_request_tokens * neutral[1]
         )
-        rate = default if math.isnan(rates[i]) else rates[i]
         result.append(tokens / rate + neutral[2])
     return result
+
+
+def left_to_compute(view: PoolView, slot: int, rate: float) -> float:
+    """Return the tokens of booked requests that were seen waiting and cannot be over yet."""
+    age = view.now - view.observed_at[slot]
+    scraped = view.running[slot] + view.waiting[slot]
+    if math.isnan(scraped) or not age <= SETTINGS.staleness_threshold_seconds:
+        return 0.0
+    outside = max(scraped - view.open_at_cut[slot], 0.0)
+    booked = view.waiting[slot] - min(outside, view.waiting[slot])
+    return float(max(booked * view.mean_prefill_tokens - age * rate, 0.0))
 
 
 def signals(low: float, high: float) -> st.SearchStrategy[float]:
@@ -73,7 +84,7 @@ def views(draw: st.DrawFn) -> PoolView:
         return draw(st.lists(strategy, min_size=size, max_size=size))
 
     counts = st.integers(0, 20).map(float)
-    return builders.view(
+    view = builders.view(
         requests=column(counts),
         open_at_cut=column(counts),
         prefill_tokens=column(st.integers(0, 100_000).map(float)),
@@ -83,6 +94,8 @@ def views(draw: st.DrawFn) -> PoolView:
         prefill_tokens_per_second=column(signals(0.0, 50_000.0).filter(lambda r: not 0 < r < 1)),
         observed_at=column(st.sampled_from([UNKNOWN, 10.0, 95.0, 99.9, 100.0])),
     )
+    view.mean_prefill_tokens = draw(st.sampled_from([0.0, 1000.0]))
+    return view
 
 
 @given(view=views())
@@ -223,3 +236,25 @@ def test_bad_setting_names_its_field(field: str, value: float) -> None:
     with pytest.raises(ValidationError) as caught:
         DelaySettings.model_validate({field: value})
     assert (field,) == caught.value.errors()[0]["loc"]
+
+
+def test_prompts_seen_waiting_count_until_they_can_be_over() -> None:
+    """Whatever was freed: three of 1,000 tokens at 4,000 a second, seen a quarter second ago."""
+    view = builders.view(
+        requests=[5, 5],
+        open_at_cut=[5, 5],
+        running=[2, 5],
+        waiting=[3, 0],
+        observed_at=[99.75, 99.75],
+        prefill_tokens_per_second=[4000, 4000],
+    )
+    view.mean_prefill_tokens = 1000.0
+    assert pytest.approx([0.5, 0.0]) == delays(view, decode_weight_tokens=0)
+    view.prefill_tokens[:] = 3000
+    assert pytest.approx([0.75, 0.75]) == builders.delay(decode_weight_tokens=0).seconds(view)
+
+
+def test_prompt_is_over_before_all_that_is_pending_and_itself() -> None:
+    """Pending prompts are half done, and share steps: 0.7 of 1 s before it and 0.5 s of its own."""
+    view = builders.view(prefill_tokens=[8000], prefill_tokens_per_second=[8000])
+    assert pytest.approx(1.05) == builders.delay().prefill_seconds(view, 0, 4000)
