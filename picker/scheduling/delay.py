@@ -20,7 +20,7 @@ class DelaySettings(BaseModel):
 
     default_prefill_tokens_per_second: float = Field(default=8000.0, gt=0)
     """Prefill rate of an endpoint while no endpoint of the pool has taught us its own."""
-    decode_weight_tokens: float = Field(default=32.0, ge=0)
+    decode_weight_tokens: float = Field(default=64.0, ge=0)
     """What a request in flight adds to the delay of the next, in prefill tokens: each sequence in
     the batch slows every step a little."""
     outside_request_tokens: float = Field(default=512.0, ge=0)
